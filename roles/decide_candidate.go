@@ -1,0 +1,49 @@
+package roles
+
+import "fmt"
+
+// decideCandidate prepares for an offer, and takes it; false when there is nothing to do.
+func decideCandidate(s State, f Facts, h Node) (Decision, bool) {
+	m := f.MySQL
+	p, ok := f.View.plans(h)
+	able := ok && p.To == f.Self.Inc && s == Standby && !f.Stop && !f.View.Paused && !f.Disk.Void && f.Disk.Unfit == "" && !f.Self.NoFailover && !f.Self.Maintenance &&
+		m.Receiver == On && m.Applier == On && f.Lease.Session != ""
+	switch {
+	case !able && f.Ready != 0, f.Ready != 0 && f.Ready != p.Seq:
+		return do(Unprepare, "cannot take over from "+h.Name+" any more"), true
+	case !able:
+		return Decision{}, false
+	case p.Offer != nil && f.Ready == p.Seq && p.Offer.Ver == f.View.Sync.Ver:
+		return doStep(Step{Op: TakeOver, Node: h.Inc, Why: fmt.Sprintf("%s hands term %d over", h.Name, p.Term)}), true
+	case p.Offer == nil && f.Ready != p.Seq && m.Undrained().Count() <= nearlyDrained:
+		return doStep(Step{Op: Prepare, Node: h.Inc, Why: h.Name + " is going to hand over: preparing"}), true
+	}
+	return Decision{}, false
+}
+
+// decideChained leaves the present primary, once it is out of its ack set, for the one to come.
+func decideChained(s State, f Facts, p Handover) (Decision, bool) {
+	c, m := f.View.Nodes[p.To], f.MySQL
+	if f.View.Sync.Has(f.Self.Inc) || !c.Alive() || f.Stop || f.View.Paused || f.Self.NoFailover {
+		return Decision{}, false
+	}
+	if s == Standby {
+		return fire(Dropped, "left the ack set for the hand-over to "+c.Name), true
+	}
+	done := f.Chained != nil && f.Chained.To == p.To && f.Chained.Seq == p.Seq && f.Chained.Term == p.Term+1
+	switch {
+	case done && m.Source == c.MySQL && m.Receiver != Off && m.ArmedWanted && m.Applier == On:
+		return wait(fmt.Sprintf("ready to acknowledge for %s as soon as it is the primary", c.Name)), true
+	case c.Ready != p.Seq: // it lets nobody in yet
+		return Decision{}, false
+	}
+	return doStep(Step{Op: Chain, Node: p.To, Why: fmt.Sprintf("%s is going to be the primary: receiving from it from now on", c.Name)}), true
+}
+
+// decidePromoted is a follower that has taken over and is not open yet.
+func decidePromoted(s State, f Facts) Decision {
+	if s == Standby && f.MySQL.Undrained().IsEmpty() {
+		return fire(Won, fmt.Sprintf("term %d was handed over: %s", f.Promoted, f.View.Sync))
+	}
+	return fire(NoPrimary, "the term was handed over and cannot be opened from here")
+}

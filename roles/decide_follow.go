@@ -1,0 +1,171 @@
+package roles
+
+import (
+	"fmt"
+	"slices"
+)
+
+// decideFollower serves replica and standby: the difference is only whether our acknowledgements count.
+func decideFollower(s State, f Facts) Decision {
+	if f.Disk.Data == DataCondemned {
+		return fire(Diverged, condemnedBecause(f))
+	}
+	if d, ok := giveUp(f); ok {
+		return d
+	}
+	if !f.MySQL.Ready && s == Standby {
+		return fire(Dropped, "mysqld does not answer")
+	}
+	switch {
+	case !f.MySQL.Running && f.Stop:
+		return wait("stopping")
+	case !f.MySQL.Running:
+		return do(StartMysqld, "mysqld is down")
+	case !f.MySQL.Ready:
+		return wait("mysqld does not answer")
+	case !f.View.OK:
+		return wait("Consul does not answer; following on")
+	case f.View.Cluster == nil || !f.View.Sync.Exists():
+		return wait(f.View.lost() + "; following on until the primary puts it back")
+	}
+	if promoted(f) {
+		return decidePromoted(s, f)
+	}
+	h, ok := f.View.ValidPrimary()
+	if !ok || h.Inc == f.Self.Inc {
+		return decideLeaderless(f)
+	}
+	if f.View.Sync.Term < f.Disk.Promised {
+		return wait(fmt.Sprintf("%s is primary of term %d, this node promised to wait for term %d", h.Name, f.View.Sync.Term, f.Disk.Promised))
+	}
+	return decideFollow(s, f, h)
+}
+
+// condemnedBecause is why this node's data is given up.
+func condemnedBecause(f Facts) string {
+	if f.Disk.Condemned != "" {
+		return f.Disk.Condemned
+	}
+	return "the primary's history cannot be reached from this data; what only this node had is archived"
+}
+
+func decideLeaderless(f Facts) Decision {
+	l := f.View.Leader
+	chained := f.Chained != nil && f.Chained.To == l.Holder && f.Chained.Term == f.View.Sync.Term
+	if !l.Free() && l.Holder == f.View.Sync.Primary && (l.Holder == f.Follow.Primary || chained) {
+		return wait(fmt.Sprintf("%s is opening term %d", l.Holder.Name(), f.View.Sync.Term))
+	}
+	grace := min(f.Set.C/4, graceMax)
+	if f.ConsulBack > 0 && f.ConsulBack < 2*f.Set.C { // the outage took the lock, and the primary has to find that out first
+		grace = f.Set.C
+	}
+	if l.Expired() && f.LeaderFree < grace && f.MySQL.Receiver == On && f.MySQL.PacketAge < 2*f.Set.Heartbeat {
+		return wait(fmt.Sprintf("%s lost its session but still sends: waiting a moment for it to take the lock back", l.Holder.Name()))
+	}
+	if f.View.Paused {
+		return wait("there is no valid primary, and automatic failover is paused" + f.View.Pause.Text() + "; end that with: autopilot-mysql resume")
+	}
+	if l.Free() {
+		return fire(NoPrimary, "nobody holds the lock")
+	}
+	return fire(NoPrimary, fmt.Sprintf("%s holds the lock and is not the primary followed here", l.Holder.Name()))
+}
+
+func decideFollow(s State, f Facts, h Node) Decision {
+	if p, ok := f.View.plans(h); ok && slices.Contains(p.Chain, f.Self.Inc) {
+		if d, ok := decideChained(s, f, p); ok {
+			return d
+		}
+	}
+	sync, m := f.View.Sync, f.MySQL
+	member := sync.Has(f.Self.Inc)
+	armed := member && !f.Self.NoFailover
+	confirmed := f.Follow == Follow{Primary: h.Inc, Term: sync.Term, Armed: armed}
+	switch {
+	case f.Busy != "":
+		return wait(f.Busy)
+	case !m.ReadOnly:
+		return doStep(Step{Op: Close, Node: h.Inc, Why: "somebody opened this follower for writes: closing it"})
+	case m.Source != h.MySQL || m.Receiver == Off || m.ArmedWanted != armed || !confirmed:
+		if s == Standby && f.Follow.Armed && !armed {
+			return fire(Dropped, "left the ack set")
+		}
+		return doStep(Step{Op: FollowOp, Node: h.Inc, Why: fmt.Sprintf("following %s in term %d", h.Name, sync.Term)})
+	case m.Applier == Off:
+		return doStep(Step{Op: FollowOp, Node: h.Inc, Why: "the applier is stopped: " + m.Trouble})
+	}
+	if len(Answers(f, h)) > 0 {
+		return doStep(Step{Op: Confirm, Node: h.Inc, Why: "holds the primary's binary log up to the checkpoint asked for"})
+	}
+	if d, ok := decideErrant(f, h); ok {
+		return d
+	}
+	if d, ok := decideCandidate(s, f, h); ok {
+		return d
+	}
+	counts := member && m.Armed && m.Receiver == On && !f.Disk.Void
+	switch {
+	case s == Replica && counts:
+		return fire(Admitted, "member of the ack set and acknowledging")
+	case s == Standby && !counts:
+		return fire(Dropped, "its acknowledgements do not count: "+whyNot(f, member))
+	case s == Replica:
+		return wait(fmt.Sprintf("following %s; %s", h.Name, whyNot(f, member)))
+	}
+	return wait("following " + h.Name)
+}
+
+// Answers lists the primary's checkpoints that this node's relay log covers and that it has not confirmed yet.
+func Answers(f Facts, h Node) []Checkpoint {
+	var out []Checkpoint
+	own := f.View.Nodes[f.Self.Inc]
+	for _, c := range h.Checkpoints {
+		if f.MySQL.Receiver == On && f.MySQL.Pos.Covers(c.End) && !slices.Contains(own.Confirms, Confirmation{Seq: c.Seq, Receiver: f.MySQL.ReceiverID}) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// decideErrant deals with transactions that were written here and nowhere else. The node leaves the ack set first, as long
+// as that can do without it, and only one at a time gives its data up: a script that wrote to all replicas must not take
+// away all copies at once.
+func decideErrant(f Facts, h Node) (Decision, bool) {
+	sync := f.View.Sync
+	if f.Errant == "" || !f.Set.RebuildErrant || sync.IsAcker(f.Self.Inc) && len(sync.Ackers()) > 1 {
+		return Decision{}, false
+	}
+	for _, i := range f.View.Incs() {
+		n := f.View.Nodes[i]
+		if i == f.Self.Inc || !n.Alive() {
+			continue
+		}
+		if n.State == RestoreSnapshot || n.Errant != "" && n.Name < f.Self.Name {
+			return wait(fmt.Sprintf("following %s; holds transactions it lacks (%s); rebuilding itself after %s", h.Name, f.Errant, n.Name)), true
+		}
+	}
+	return doStep(Step{Op: Archive, Node: h.Inc, Why: fmt.Sprintf("holds transactions that %s lacks: %s", h.Name, f.Errant)}), true
+}
+
+func whyNot(f Facts, member bool) string {
+	switch {
+	case f.Errant != "" && f.Set.RebuildErrant:
+		return fmt.Sprintf("holds transactions that the primary lacks (%s)", f.Errant)
+	case f.Errant != "":
+		return fmt.Sprintf("holds transactions that the primary lacks (%s), and the setting errant says: only report; give them up with: autopilot-mysql rebuild %s",
+			f.Errant, f.Self.Name)
+	case f.Self.NoFailover:
+		return "tagged nofailover"
+	case f.Self.Maintenance:
+		return "in maintenance" + f.View.Maintenance[f.Self.Name].Text() + "; end that with: autopilot-mysql resume " + f.Self.Name
+	case f.MySQL.Receiver != On:
+		return "the receiver is not connected: " + f.MySQL.Trouble
+	case !f.MySQL.Caught:
+		return "catching up"
+	case f.Disk.Void:
+		return "earlier acknowledgements may be lost; waiting for the primary to check"
+	case !member:
+		return "not in the ack set"
+	}
+	return "its acknowledgements are not switched on yet"
+}

@@ -1,0 +1,157 @@
+package roles
+
+import "fmt"
+
+// mayHandOver reports whether a primary that was asked to stop should go on for a while, to hand over in order.
+func mayHandOver(f Facts) bool {
+	v := f.View
+	if !v.OK || v.Paused || !f.MySQL.Ready || !f.Lease.Held || v.Leader.Session != f.Lease.Session || v.Sync.Ver != f.Leading.Ver ||
+		promisedBeyond(f) {
+		return false
+	}
+	if f.Handing != nil {
+		return f.Handing.For < f.Handing.Limit
+	}
+	_, guard, _ := SwitchoverTarget("", v)
+	return guard == "" && !f.TriedToHandOver
+}
+
+// handOver moves a hand-over on while writes are on: begin it, prepare it, and make the offer.
+func handOver(f Facts) (Step, bool) {
+	if f.Handing != nil {
+		return prepareOffer(f)
+	}
+	for _, r := range f.View.Requests {
+		if r.Kind == RequestSwitchover {
+			return switchover(f, r)
+		}
+	}
+	if !f.Stop || f.TriedToHandOver {
+		return Step{}, false
+	}
+	to, guard, _ := SwitchoverTarget("", f.View)
+	if guard != "" {
+		return Step{}, false
+	}
+	return beginHandover(f, to, "asked to stop: handing over to "+to.Name(), nil), true
+}
+
+func beginHandover(f Facts, to Inc, why string, r *Request) Step {
+	h := Handing{Handover: Handover{To: to, Term: f.View.Sync.Term, Chain: chainFor(f, to), Leaving: f.Stop}, Limit: SwitchoverLimit}
+	switch {
+	case f.Stop:
+		h.Limit = stopLimit
+	case r != nil && r.Timeout > 0:
+		h.Limit = r.Timeout
+	}
+	if r != nil {
+		h.Request = r.ID
+	}
+	return Step{Op: PlanHandover, Node: to, Handing: &h, Request: r, Why: why}
+}
+
+// switchover answers an operator's request that this primary is not working on.
+func switchover(f Facts, r Request) (Step, bool) {
+	answer := func(s RequestState, guard, outcome string) (Step, bool) {
+		r.State, r.Guard, r.Outcome, r.Progress = s, guard, outcome, ""
+		return Step{Op: MoveRequest, Request: &r, Why: outcome}, true
+	}
+	here := fmt.Sprintf("%s is the primary of term %d", f.Self.Name, f.View.Sync.Term)
+	if r.State == RequestRunning {
+		switch t := f.TookOver; {
+		case t != nil && t.Request == r.ID:
+			r.GapMS = float64(t.Gap.Microseconds()) / 1000
+			return answer(RequestDone, "", fmt.Sprintf("%s; %s handed over, and nobody could write for %.0f ms", here, t.From.Name(), r.GapMS))
+		case r.Node == f.Self.Name:
+			return answer(RequestDone, "", here+"; the one before ended before it had handed over in order")
+		}
+		return answer(RequestFailed, "", here+"; the node that was handing over has ended or has lost its term meanwhile; ask again")
+	}
+	to, guard, why := SwitchoverTarget(r.Node, f.View)
+	switch {
+	case r.Node == f.Self.Name:
+		return answer(RequestDone, "", here+" already")
+	case guard == "no-primary": // nobody can have seen yet that this node is one
+		return Step{}, false
+	case guard != "":
+		return answer(RequestRefused, guard, why)
+	}
+	r.State, r.Progress = RequestRunning, fmt.Sprintf("preparing %s while writes go on", to.Name())
+	return beginHandover(f, to, "a switchover was asked for: handing over to "+to.Name(), &r), true
+}
+
+// prepareOffer waits, within limits, until the candidate and those chained to it are ready, and then ends the writes.
+func prepareOffer(f Facts) (Step, bool) {
+	p, c := f.Handing, f.View.Nodes[f.Handing.To]
+	drop := func(why string) (Step, bool) {
+		return Step{Op: DropHandover, Node: p.To, For: why, Why: "not handed over: " + why}, true
+	}
+	switch no := cannotTake(c, f.View); {
+	case p.Term != f.View.Sync.Term:
+		return drop("the term changed meanwhile")
+	case f.View.Paused:
+		return drop("the cluster was paused")
+	case no != "" && no != "lagging":
+		return drop(p.To.Name() + " cannot take over any more: " + no)
+	case p.For > p.Limit:
+		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, notReady(f)))
+	case notReady(f) != "":
+		return Step{}, false
+	}
+	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
+}
+
+// notReady says what the offer still waits for.
+func notReady(f Facts) string {
+	p := f.Handing
+	c := f.View.Nodes[p.To]
+	switch {
+	case c.Ready != p.Seq:
+		return p.To.Name() + " has not applied what it received"
+	case !Streaming(f, p.To):
+		return p.To.Name() + " is not connected"
+	case len(streaming(f)) < f.MySQL.K:
+		return "too few standbys acknowledge"
+	}
+	for _, i := range p.Chain {
+		n := f.View.Nodes[i]
+		switch {
+		case f.View.Sync.Has(i) && leaving(f, i):
+			return i.Name() + " is still in the ack set"
+		case n.Alive() && !(n.isChained(p.Handover) && n.Armed && n.Receiver != "") && p.For < chainPatience:
+			return i.Name() + " has not turned to " + p.To.Name()
+		}
+	}
+	return ""
+}
+
+// decideHeld is the old primary with an offer out. It writes again only after it has made a new version of sync, so that
+// the takeover, should it be under way, fails. Everything else that is not plain waiting is a fence.
+func decideHeld(f Facts) Decision {
+	p, sync := f.Handing, f.View.Sync
+	c := f.View.Nodes[p.To]
+	abort := func(why string) Decision {
+		next := sync
+		next.Rev++
+		return doStep(Step{Op: TakeWritesBack, Node: p.To, Sync: next, For: why, Why: "taking the writes back: " + why})
+	}
+	switch {
+	case !f.MySQL.Ready:
+		return wait("mysqld does not answer, and the term is offered to " + p.To.Name())
+	case !f.MySQL.ReadOnly:
+		return fire(MysqldLost, "somebody opened mysqld while the term is offered to "+p.To.Name())
+	case !f.View.OK:
+		return wait("Consul does not answer, and the term is offered to " + p.To.Name())
+	case f.View.Leader.Session != f.Lease.Session || sync.Ver != f.Leading.Ver:
+		return fire(LeaseLost, "the term was handed over, or lost: "+sync.String())
+	case f.View.Paused:
+		return abort("the cluster was paused")
+	case !c.Alive():
+		return abort(p.To.Name() + " has ended")
+	case c.Ready != p.Seq:
+		return abort(p.To.Name() + " cannot take over any more")
+	case p.Held > heldMax:
+		return abort(fmt.Sprintf("%s has not taken over within %s", p.To.Name(), heldMax))
+	}
+	return wait("read-only; " + p.To.Name() + " takes over")
+}

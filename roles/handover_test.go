@@ -1,0 +1,239 @@
+package roles_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// offeredTo is what Consul shows when self, primary of term 3, offers to peer, and stranger is chained to it.
+func offeredTo(to roles.Inc, chained roles.Inc) roles.View {
+	f := leading()
+	v := f.View
+	n := v.Nodes[self]
+	n.Handover = &roles.Handover{Seq: 7, To: to, Term: 3, Chain: []roles.Inc{chained}, Offer: &roles.Offer{GTID: upTo(9), Ver: 5}}
+	v.Nodes[self] = n
+	v.Nodes[chained] = roles.Node{Inc: chained, Name: "c", Session: "session-c", Chained: &roles.Chained{To: to, Term: 4, Seq: 7, Position: upTo(8)}}
+	return v
+}
+
+func TestAcceptAnOffer(t *testing.T) {
+	change := func(v *roles.View, i roles.Inc, do func(*roles.Node)) {
+		n := v.Nodes[i]
+		if n.Handover != nil {
+			h := *n.Handover
+			o := *h.Offer
+			h.Offer, n.Handover = &o, &h
+		}
+		if n.Chained != nil {
+			c := *n.Chained
+			n.Chained = &c
+		}
+		do(&n)
+		v.Nodes[i] = n
+	}
+	for name, tc := range map[string]struct {
+		change  func(*roles.View)
+		k       int
+		members []roles.Inc // nil: not accepted
+		acks    int
+		spare   int
+	}{
+		"with a chained node":              {func(*roles.View) {}, 1, []roles.Inc{self, peer, stranger}, 1, 1},
+		"only who holds it all counts":     {func(*roles.View) {}, 2, []roles.Inc{self, peer, stranger}, 1, 1},
+		"a chained node that holds it all": {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Chained.Position = upTo(9) }) }, 2, []roles.Inc{self, peer, stranger}, 2, 1},
+		"a void one does not count": {func(v *roles.View) {
+			change(v, stranger, func(n *roles.Node) { n.Chained.Position, n.Void = upTo(9), true })
+		}, 2, []roles.Inc{self, peer, stranger}, 1, 1},
+		"chained with more than offered": {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Chained.Position = upTo(10) }) }, 1, []roles.Inc{self, peer}, 1, 0},
+		"chained to somebody else":       {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Chained.To = self }) }, 1, []roles.Inc{self, peer}, 1, 0},
+		"chained for another term":       {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Chained.Term = 5 }) }, 1, []roles.Inc{self, peer}, 1, 0},
+		"chained in an earlier attempt":  {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Chained.Seq = 6 }) }, 1, []roles.Inc{self, peer}, 1, 0},
+		"chained and gone":               {func(v *roles.View) { change(v, stranger, func(n *roles.Node) { n.Session = "" }) }, 1, []roles.Inc{self, peer}, 1, 0},
+		"the old one leaves":             {func(v *roles.View) { change(v, self, func(n *roles.Node) { n.Handover.Leaving = true }) }, 1, []roles.Inc{peer, stranger}, 0, 1},
+		"it leaves, and is all there is": {func(v *roles.View) {
+			change(v, self, func(n *roles.Node) { n.Handover.Leaving, n.Handover.Chain = true, nil })
+		}, 1, []roles.Inc{self, peer}, 1, 0},
+		"for another version of the ack set": {func(v *roles.View) { v.Sync.Ver++ }, 1, nil, 0, 0},
+		"for another term":                   {func(v *roles.View) { change(v, self, func(n *roles.Node) { n.Handover.Term = 2 }) }, 1, nil, 0, 0},
+		"to somebody else":                   {func(v *roles.View) { change(v, self, func(n *roles.Node) { n.Handover.To = stranger }) }, 1, nil, 0, 0},
+		"only planned":                       {func(v *roles.View) { change(v, self, func(n *roles.Node) { n.Handover.Offer = nil }) }, 1, nil, 0, 0},
+		"by a node that lost the lock":       {func(v *roles.View) { v.Leader = roles.Leader{Holder: self} }, 1, nil, 0, 0},
+		"while paused":                       {func(v *roles.View) { v.Paused = true }, 1, nil, 0, 0},
+		"to a node outside the ack set":      {func(v *roles.View) { v.Sync.Members = []roles.Inc{self, stranger} }, 1, nil, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := offeredTo(peer, stranger)
+			tc.change(&v)
+			a, err := roles.Accept(peer, v, tc.k)
+			if tc.members == nil {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, roles.Sync{Ver: 5, Term: 4, Primary: peer, Members: tc.members, Acks: tc.acks}, a.Next)
+			require.Equal(t, ownSession, a.Session)
+			require.Len(t, a.Spare, tc.spare)
+		})
+	}
+}
+
+// planned is a primary whose candidate is ready.
+func planned() roles.Facts {
+	f := leading()
+	n := f.View.Nodes[peer]
+	n.Ready = 7
+	f.View.Nodes[peer] = n
+	f.Handing = &roles.Handing{Handover: roles.Handover{Seq: 7, To: peer, Term: 3}, For: time.Second, Limit: time.Minute}
+	return f
+}
+
+func TestTheOfferWaitsForTheCandidate(t *testing.T) {
+	d := roles.Decide(roles.Primary, planned())
+	require.True(t, does(d, roles.MakeOffer), d.Why)
+	for name, change := range map[string]func(*roles.Facts, *roles.Node){
+		"not prepared":     func(_ *roles.Facts, n *roles.Node) { n.Ready = 0 },
+		"prepared earlier": func(_ *roles.Facts, n *roles.Node) { n.Ready = 6 },
+		"lagging":          func(_ *roles.Facts, n *roles.Node) { n.Ready, n.Caught = 0, false },
+		"not connected":    func(f *roles.Facts, _ *roles.Node) { f.MySQL.Streams = nil },
+		"one is not chained": func(f *roles.Facts, _ *roles.Node) {
+			f.Handing.Chain = []roles.Inc{stranger}
+			f.View.Nodes[stranger] = roles.Node{Inc: stranger, Session: "x"}
+		},
+	} {
+		f := planned()
+		n := f.View.Nodes[peer]
+		change(&f, &n)
+		f.View.Nodes[peer] = n
+		require.False(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer, roles.DropHandover), name)
+		f.Handing.For = 2 * time.Minute
+		if name != "one is not chained" { // without it the first commits wait a little
+			require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover), name)
+		}
+	}
+}
+
+func TestAnOfferEndsOnlyInOrder(t *testing.T) {
+	offered := func() roles.Facts {
+		f := planned()
+		f.Handing.Offer, f.Handing.Held = &roles.Offer{GTID: upTo(9), Ver: 5}, 10*time.Millisecond
+		f.MySQL.ReadOnly, f.MySQL.Offline = true, true
+		return f
+	}
+	d := roles.Decide(roles.Primary, offered())
+	require.Empty(t, d.Event)
+	require.Empty(t, d.Steps)
+	for name, change := range map[string]func(*roles.Facts){
+		"too long":         func(f *roles.Facts) { f.Handing.Held = time.Minute },
+		"paused":           func(f *roles.Facts) { f.View.Paused = true },
+		"candidate gone":   func(f *roles.Facts) { delete(f.View.Nodes, peer) },
+		"candidate unable": func(f *roles.Facts) { n := f.View.Nodes[peer]; n.Ready = 0; f.View.Nodes[peer] = n },
+	} {
+		f := offered()
+		change(&f)
+		d := roles.Decide(roles.Primary, f)
+		require.True(t, does(d, roles.TakeWritesBack), "%s: %s", name, d.Why)
+		require.False(t, d.Steps[0].Sync.Equal(f.View.Sync), "the same content would keep its version")
+	}
+	for name, change := range map[string]func(*roles.Facts){
+		"the lock is gone":       func(f *roles.Facts) { f.View.Leader = roles.Leader{Holder: self} },
+		"another version":        func(f *roles.Facts) { f.View.Sync.Ver++ },
+		"no proof of the lease":  func(f *roles.Facts) { f.Lease = roles.Lease{Session: ownSession} },
+		"writable all of itself": func(f *roles.Facts) { f.MySQL.ReadOnly = false },
+		"a newer term":           func(f *roles.Facts) { f.View.Sync.Term++ },
+	} {
+		f := offered()
+		change(&f)
+		require.Contains(t, []roles.Event{roles.LeaseLost, roles.MysqldLost}, roles.Decide(roles.Primary, f).Event, name)
+	}
+}
+
+func TestWhoIsHandedOverTo(t *testing.T) {
+	v := leading().View
+	v.Sync.Members = append(v.Sync.Members, stranger)
+	c := v.Nodes[peer]
+	c.Inc, c.Name, c.Session = stranger, "c", "session-c"
+	v.Nodes[stranger] = c
+	set := func(i roles.Inc, do func(*roles.Node)) {
+		n := v.Nodes[i]
+		do(&n)
+		v.Nodes[i] = n
+	}
+	to, guard, _ := roles.SwitchoverTarget("", v)
+	require.Empty(t, guard)
+	require.Equal(t, peer, to, "by name")
+	set(stranger, func(n *roles.Node) { n.Priority = 2 })
+	to, _, _ = roles.SwitchoverTarget("", v)
+	require.Equal(t, stranger, to, "by priority")
+	set(stranger, func(n *roles.Node) { n.LagSeconds = 3 })
+	to, _, _ = roles.SwitchoverTarget("", v)
+	require.Equal(t, peer, to, "by lag")
+	to, _, _ = roles.SwitchoverTarget("c", v)
+	require.Equal(t, stranger, to, "by wish")
+	set(stranger, func(n *roles.Node) { n.Void = true })
+	_, guard, why := roles.SwitchoverTarget("c", v)
+	require.Equal(t, "target", guard)
+	require.Contains(t, why, "acknowledgements may be lost")
+	_, guard, _ = roles.SwitchoverTarget("nobody", v)
+	require.Equal(t, "target", guard)
+	set(peer, func(n *roles.Node) { n.Healthy = false })
+	_, guard, why = roles.SwitchoverTarget("", v)
+	require.Equal(t, "no-standby", guard)
+	require.Contains(t, why, "b (not healthy)")
+}
+
+func TestAStoppingPrimaryHandsOverOnceAndThenLetsGo(t *testing.T) {
+	f := leading()
+	f.Stop = true
+	d := roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.PlanHandover), d.Why)
+	require.True(t, d.Steps[0].Handing.Leaving)
+
+	f.TriedToHandOver = true
+	require.Equal(t, roles.StepDown, roles.Decide(roles.Primary, f).Event)
+
+	f = planned()
+	f.Stop, f.TriedToHandOver = true, true
+	require.True(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer))
+	f.Handing.For = 2 * time.Minute
+	require.Equal(t, roles.StepDown, roles.Decide(roles.Primary, f).Event)
+
+	f = leading()
+	f.Stop, f.View.Paused = true, true
+	require.Equal(t, roles.StepDown, roles.Decide(roles.Primary, f).Event)
+	f = leading()
+	f.Stop = true
+	delete(f.View.Nodes, peer)
+	require.Equal(t, roles.StepDown, roles.Decide(roles.Primary, f).Event, "there is nobody to hand over to")
+}
+
+func TestARequestAlwaysEnds(t *testing.T) {
+	r := roles.Request{ID: "r1", Kind: roles.RequestSwitchover, State: roles.RequestRunning, Node: "b", Ver: 8}
+	f := leading()
+	f.View.Requests = []roles.Request{r}
+	d := roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.MoveRequest), d.Why)
+	require.Equal(t, roles.RequestFailed, d.Steps[0].Request.State, "whoever was at it is gone")
+	require.Equal(t, uint64(8), d.Steps[0].Request.Ver)
+
+	f.TookOver = &roles.TookOver{Request: "r1", From: peer, Gap: 12 * time.Millisecond}
+	d = roles.Decide(roles.Primary, f)
+	require.Equal(t, roles.RequestDone, d.Steps[0].Request.State)
+	require.InDelta(t, 12, d.Steps[0].Request.GapMS, 0.1)
+
+	f = leading()
+	r.State, r.Node = roles.RequestOpen, "x"
+	f.View.Requests = []roles.Request{r}
+	d = roles.Decide(roles.Primary, f)
+	require.Equal(t, roles.RequestRefused, d.Steps[0].Request.State)
+	require.Equal(t, "target", d.Steps[0].Request.Guard)
+
+	r.Node = "b"
+	f.View.Requests = []roles.Request{r}
+	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.PlanHandover))
+	require.Equal(t, roles.RequestRunning, d.Steps[0].Request.State)
+}

@@ -1,0 +1,93 @@
+package explore
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// mutation takes a line of the protocol away: from the facts before the real code sees them, from what it decided, or from
+// the steps.
+type mutation struct {
+	name     string
+	tamper   func(roles.State, *roles.Facts)
+	decision func(roles.State, roles.Facts, roles.Decision) roles.Decision
+	ballot   func(*roles.View)
+
+	sealEarly          bool
+	rebootVoidsNothing bool
+}
+
+// ballots makes a mutation of what elections see.
+func ballots(name string, change func(*roles.View)) mutation {
+	return mutation{name: name, ballot: change, tamper: func(s roles.State, f *roles.Facts) {
+		if s == roles.Failover {
+			change(&f.View)
+		}
+	}}
+}
+
+// written makes a mutation of the steps of a primary.
+func written(name string, change func(roles.Facts, *roles.Step)) mutation {
+	return mutation{name: name, decision: func(s roles.State, f roles.Facts, d roles.Decision) roles.Decision {
+		if s == roles.Primary && len(d.Steps) > 0 {
+			change(f, &d.Steps[0])
+		}
+		return d
+	}}
+}
+
+// caught are mutations that show within bounds so small that their every state is visited in a moment, and within which. The
+// whole table of the protocol is tried in the simulation next door.
+func caught() []struct {
+	mutation
+	left left
+} {
+	type row = struct {
+		mutation
+		left left
+	}
+	return []row{
+		{ballots("no quorum", func(v *roles.View) { v.Sync.Acks = len(v.Sync.Ackers()) + 1 }), left{writes: 1, ends: 1}},
+		{ballots("one vote fewer", func(v *roles.View) { v.Sync.Acks++ }), left{writes: 1, ends: 1}},
+		{mutation{name: "a reboot voids nothing", rebootVoidsNothing: true}, left{writes: 1, powers: 1}},
+		{mutation{name: "seal before the receiver stopped", sealEarly: true, tamper: func(s roles.State, f *roles.Facts) {
+			if s == roles.Failover {
+				f.MySQL.Receiver = roles.Off
+			}
+		}}, left{writes: 1, ends: 1}},
+		{written("removed while the others lag", func(f roles.Facts, s *roles.Step) {
+			if strings.HasPrefix(s.For, "remove ") {
+				who, _, _ := strings.Cut(strings.TrimPrefix(s.For, "remove "), " ")
+				*s = roles.Step{Op: roles.WriteSync, Sync: f.View.Sync.Without(roles.Inc(who)), Why: "MUTATION"}
+			}
+		}), left{writes: 1, cuts: 1}},
+		{written("source off before the record", func(f roles.Facts, s *roles.Step) {
+			if s.Op == roles.WriteSync && len(s.Sync.Members) == 1 && f.MySQL.K > 0 {
+				*s = roles.Step{Op: roles.SetK, Why: "MUTATION"}
+			}
+		}), left{writes: 1, cuts: 2}},
+	}
+}
+
+// TestMutationsShow: the exploration is able to see what it looks for.
+func TestMutationsShow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	for _, c := range caught() {
+		t.Run(c.name, func(t *testing.T) {
+			if only := os.Getenv("AUTOPILOT_TEST_MUTATION"); only != "" && !strings.Contains(c.name, only) {
+				t.Skip("not asked for")
+			}
+			e := &explorer{m: c.mutation, maxTerm: 3, limit: 300_000}
+			r := e.run(atWork(c.left, 1))
+			require.NotNil(t, r, "nobody noticed in %d states", len(e.seen))
+			t.Logf("%s, after %d states:\n%s", r.wrong, len(e.seen), strings.Join(r.story, "\n"))
+		})
+	}
+}
