@@ -1,0 +1,120 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
+)
+
+const endWritesQuery = `SET GLOBAL super_read_only=ON;
+SELECT @@GLOBAL.super_read_only AS sro, @@GLOBAL.gtid_owned AS owned, @@GLOBAL.gtid_executed AS executed;
+SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'`
+
+// EndWrites makes a serving primary read-only in order: commits under way are completed, with their ACKs, and no other
+// begins. It returns the whole history: nothing is in the binary log that is not in it. Clients stay connected.
+//
+// When something holds it up (a lock, a commit without ACK) it fails within lock_wait_timeout, one second, and mysqld
+// goes on as before; after an unknown outcome the caller reads the state.
+func (s *Server) EndWrites(ctx context.Context) (history gtid.Set, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const op = "end writes"
+	query := endWritesQuery
+	err = poll(ctx, op, func(ctx context.Context) (bool, error) {
+		sets, err := s.fence.query(ctx, op, query)
+		if err != nil {
+			return false, err
+		}
+		sets = sets[len(sets)-2:]
+		v := sets[0][0]
+		if !v.on("sro") {
+			return false, fmt.Errorf("%s: %w", op, errors.New("mysqld did not take super_read_only"))
+		}
+		query = strings.SplitN(endWritesQuery, "\n", 2)[1] // once is enough; the rest is a look
+		if v["owned"] != "" || sets[1][0]["Value"] != "0" {
+			return false, nil
+		}
+		history, err = gtid.Parse(v["executed"])
+		return err == nil, err
+	})
+	return history, err
+}
+
+// BeginWrites undoes EndWrites, and offline_mode with it.
+func (s *Server) BeginWrites(ctx context.Context) error {
+	return s.set(ctx, "begin writes", "read_only=OFF", "offline_mode=OFF")
+}
+
+// WaitExecuted returns once everything in set is executed here, or with the context's end.
+func (s *Server) WaitExecuted(ctx context.Context, set gtid.Set) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const op = "wait for execution"
+	deadline, _ := ctx.Deadline()
+	limit := max(time.Until(deadline)-20*time.Millisecond, time.Millisecond).Seconds()
+	sets, err := s.repl.query(ctx, op, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, %.3f) AS late", limit), set.String())
+	if err != nil {
+		return err
+	}
+	if sets[0][0]["late"] != "0" {
+		return fmt.Errorf("%s: %w: not within %.1f s", op, ErrUndrained, limit)
+	}
+	return nil
+}
+
+// LetIn makes the replication accounts of others exist and unlocks them at a server that is not the primary: they may
+// receive from it. Every other replication account it locks: opening then finds nothing left to lock. It takes
+// super_read_only off for a moment; read_only, which binds every application, stays on.
+func (s *Server) LetIn(ctx context.Context, users []string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	accounts, err := s.ReplicationAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	var others []string
+	for user, locked := range accounts {
+		if !locked && !slices.Contains(users, user) {
+			others = append(others, user)
+		}
+	}
+	if len(users) == 0 && len(others) == 0 {
+		return nil
+	}
+	return s.whileAdminsWrite(ctx, "let followers in", func(ctx context.Context) error {
+		if err := s.LockAccounts(ctx, others); err != nil {
+			return err
+		}
+		for _, user := range users {
+			if err := s.EnsureAccount(ctx, user, true); err != nil {
+				return err
+			}
+			if err := s.UnlockAccount(ctx, user); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// whileAdminsWrite does something that super_read_only forbids, at a server that is not the primary.
+func (s *Server) whileAdminsWrite(ctx context.Context, op string, do func(context.Context) error) (err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.set(ctx, op, "super_read_only=OFF", "read_only=ON"); err != nil {
+		return err
+	}
+	defer func() { // also when ctx is over by then
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+		defer cancel()
+		if again := s.set(ctx, op, "super_read_only=ON"); err == nil {
+			err = again
+		}
+	}()
+	return do(ctx)
+}

@@ -1,0 +1,103 @@
+package mysql
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
+)
+
+func TestEndWrites_returns_the_whole_history(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	app := p.app()
+	client, err := app.Conn(ctx)
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.ExecContext(ctx, "INSERT INTO t.t VALUES (1, 'a')")
+	require.NoError(t, err)
+
+	history, err := p.EndWrites(ctx)
+	require.NoError(t, err)
+	require.Equal(t, p.st().Executed.String(), history.String())
+	_, err = client.ExecContext(ctx, "INSERT INTO t.t VALUES (2, 'b')")
+	require.Error(t, err)
+	require.NoError(t, client.PingContext(ctx), "clients stay: writes may come back")
+	require.NoError(t, f.WaitExecuted(ctx, history))
+	require.True(t, f.st().Executed.Equal(history))
+	again, err := p.EndWrites(ctx)
+	require.NoError(t, err)
+	require.True(t, again.Equal(history))
+
+	p.ok(p.OfflineOn)
+	p.ok(p.BeginWrites)
+	_, err = app.ExecContext(ctx, "INSERT INTO t.t VALUES (2, 'b')")
+	require.NoError(t, err)
+	require.False(t, p.st().Executed.Equal(history))
+}
+
+// A commit that finds no acknowledgement is in the binary log and not in gtid_executed: an offer without it would lose it.
+func TestEndWrites_waits_for_a_commit_under_way(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	f.ok(f.StopReceiver)
+	insert := background(t, p.app(), "INSERT INTO t.t VALUES (1, 'late')")
+	p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 })
+
+	_, err := p.EndWrites(ctx)
+	require.Error(t, err, "it gives up after a second")
+	st := p.until("mysqld goes on as before", func(st Status) bool { return !st.SuperReadOnly && !st.ReadOnly })
+	require.Equal(t, 1, st.Source.WaitSessions)
+
+	p.feed(f, true)
+	require.NoError(t, <-insert)
+	history, err := p.EndWrites(ctx)
+	require.NoError(t, err)
+	require.NoError(t, f.WaitExecuted(ctx, history))
+	require.Equal(t, "1", f.value("SELECT COUNT(*) FROM t.t"))
+}
+
+func TestWaitExecuted_ends_with_its_context(t *testing.T) {
+	n := opsStart(t, "n")
+	coming := gtid.MustParse(n.st().UUID + ":1-1000000")
+	err := n.WaitExecuted(within(t, 300*time.Millisecond), coming)
+	require.Error(t, err)
+	require.NoError(t, n.WaitExecuted(procContext(t), n.st().Executed))
+}
+
+// A chain: the follower of a follower, let in by a server that is not open, acknowledges as soon as that is a source.
+func TestLetIn_at_a_server_that_is_not_open(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	third := opsStart(t, "third")
+	user := procCreds.Node("third")
+	require.NoError(t, f.LetIn(ctx, []string{user}))
+	st := f.st()
+	require.True(t, st.SuperReadOnly && st.ReadOnly)
+	accounts, err := f.ReplicationAccounts(ctx)
+	require.NoError(t, err)
+	locked, exists := accounts[user]
+	require.True(t, exists && !locked)
+	require.Empty(t, p.st().Executed.Subtract(f.st().Executed).String(), "nothing of it is in a binary log")
+
+	require.NoError(t, third.Follow(ctx, f.source(third, true)))
+	f.until("the chain", func(st Status) bool { return st.Source.Clients == 1 && len(st.DumpUsers) == 1 })
+	third.until("armed", func(st Status) bool { return st.Replica.Armed })
+
+	history, err := p.EndWrites(ctx)
+	require.NoError(t, err)
+	require.NoError(t, f.WaitExecuted(ctx, history))
+	for _, do := range []func(context.Context) error{f.OfflineOn, f.StopReceiver, f.ReadOnlyOff} {
+		f.ok(do)
+	}
+	require.NoError(t, f.KillDumpThreadsBut(ctx, []string{user}))
+	require.Equal(t, []string{user}, f.st().DumpUsers, "the spared stream lives")
+	require.NoError(t, f.SetSource(ctx, true, 1))
+	f.ok(f.OfflineOff)
+	_, err = f.app().ExecContext(ctx, "INSERT INTO t.t VALUES (7, 'new term')")
+	require.NoError(t, err)
+	require.NotZero(t, f.st().Source.YesTx)
+}

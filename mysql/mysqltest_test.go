@@ -1,0 +1,170 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// opsNode is one real, bootstrapped server under test and a direct connection to it.
+type opsNode struct {
+	t    testing.TB
+	name string
+	cfg  Config
+	*Server
+	stop func() // SIGKILL
+	db   *sql.DB
+}
+
+var opsTemplate struct {
+	once sync.Once
+	dir  string
+}
+
+// opsData is a bootstrapped data directory, shut down cleanly; made once, copied by every test. It
+// lies inside the directory TestMain removes.
+func opsData(t testing.TB) string {
+	t.Helper()
+	opsTemplate.once.Do(func() {
+		c := procFresh(t)
+		stop := procStart(t, c)
+		require.NoError(t, Bootstrap(procContext(t), c, BootstrapSpec{Creds: procCreds}))
+		cfg := socketConnector(c.Socket(), procCreds.Admin(), procCreds.Password, true)
+		db := sql.OpenDB(cfg)
+		defer db.Close()
+		procExec(t, db, "SET GLOBAL read_only=OFF; SET sql_log_bin=0; CREATE DATABASE t; CREATE TABLE t.t (i INT PRIMARY KEY, s TEXT); "+
+			"CREATE USER app@localhost IDENTIFIED BY 'app'; GRANT ALL ON t.* TO app@localhost; SHUTDOWN")
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(filepath.Join(c.Dir, "run", "mysqld.pid"))
+			return os.IsNotExist(err)
+		}, limit, 20*time.Millisecond)
+		stop()
+		dir := filepath.Join(template.dir, "ops")
+		out, err := exec.Command("cp", "-a", c.DataDir(), dir).CombinedOutput()
+		require.NoError(t, err, string(out))
+		opsTemplate.dir = dir
+	})
+	require.NotEmpty(t, opsTemplate.dir, "the template could not be made")
+	return opsTemplate.dir
+}
+
+// opsStart starts a fresh node with its kept connections open. It is still closed: read-only, offline.
+func opsStart(t testing.TB, name string, extra ...string) *opsNode {
+	t.Helper()
+	c := procConfig(t)
+	c.Extra = extra
+	out, err := exec.Command("cp", "-a", opsData(t), c.DataDir()).CombinedOutput()
+	require.NoError(t, err, string(out))
+	_, err = NewServerUUID(c)
+	require.NoError(t, err)
+	require.NoError(t, WriteConfig(c))
+	n := &opsNode{t: t, name: name, cfg: c}
+	n.boot()
+	return n
+}
+
+// boot starts mysqld (again) and opens everything anew.
+func (n *opsNode) boot() {
+	n.t.Helper()
+	n.stop = procStart(n.t, n.cfg)
+	n.Server = Open(n.cfg, procCreds)
+	n.t.Cleanup(n.Server.Close)
+	n.ok(n.Ready)
+	n.db = procAdmin(n.t, n.cfg)
+}
+
+// ok runs an operation that must succeed.
+func (n *opsNode) ok(do func(context.Context) error) {
+	n.t.Helper()
+	require.NoError(n.t, do(procContext(n.t)))
+}
+
+func (n *opsNode) exec(statement string) { n.t.Helper(); procExec(n.t, n.db, statement) }
+
+func (n *opsNode) value(query string) string { n.t.Helper(); return procValue(n.t, n.db, query) }
+
+func (n *opsNode) st() Status {
+	n.t.Helper()
+	st, err := n.Status(procContext(n.t))
+	require.NoError(n.t, err)
+	return st
+}
+
+// until waits for a status.
+func (n *opsNode) until(what string, ok func(Status) bool) Status {
+	n.t.Helper()
+	var st Status
+	require.Eventually(n.t, func() bool {
+		var err error
+		st, err = n.Status(procContext(n.t))
+		require.NoError(n.t, err)
+		return ok(st)
+	}, limit, 5*time.Millisecond, "%s: %s", n.name, what)
+	return st
+}
+
+// open makes the node a writable server for clients.
+func (n *opsNode) open() {
+	n.t.Helper()
+	n.ok(n.ReadOnlyOff)
+	n.ok(n.OfflineOff)
+}
+
+// app is a connection pool of an ordinary client.
+func (n *opsNode) app() *sql.DB { return procDB(n.t, n.cfg, "app", "app") }
+
+// source is how follower reaches n.
+func (n *opsNode) source(follower *opsNode, armed bool) Source {
+	return Source{Host: n.cfg.Host, Port: n.cfg.Port, User: procCreds.Node(follower.name), Password: procCreds.Password,
+		Armed: armed, Heartbeat: 200 * time.Millisecond, ConnectRetry: time.Second}
+}
+
+// feed makes follower replicate from n and waits until it is connected.
+func (n *opsNode) feed(follower *opsNode, armed bool) {
+	n.t.Helper()
+	ctx := procContext(n.t)
+	require.NoError(n.t, n.EnsureAccount(ctx, procCreds.Node(follower.name), false))
+	require.NoError(n.t, follower.Follow(ctx, n.source(follower, armed)))
+	follower.until("connected and armed as asked", func(st Status) bool {
+		return st.Replica.Receiver == On && st.Replica.Armed == armed && st.Replica.Pos.File != ""
+	})
+}
+
+// opsPair is an open primary and its connected follower. With acks the primary needs one ACK.
+func opsPair(t testing.TB, acks bool) (primary, follower *opsNode) {
+	t.Helper()
+	primary, follower = opsStart(t, "p"), opsStart(t, "f")
+	primary.open()
+	primary.feed(follower, acks)
+	if acks {
+		require.NoError(t, primary.SetSource(procContext(t), true, 1))
+	}
+	return primary, follower
+}
+
+// background runs a statement that may wait, and gives its result when it has one.
+func background(t testing.TB, db *sql.DB, statement string) <-chan error {
+	t.Helper()
+	done := make(chan error, 1)
+	ctx := procContext(t)
+	go func() {
+		_, err := db.ExecContext(ctx, statement)
+		done <- err
+	}()
+	return done
+}
+
+// within gives an operation a short deadline, for those that are expected not to end.
+func within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}

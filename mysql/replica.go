@@ -1,0 +1,351 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
+)
+
+// Source is where a follower gets its events from, and how.
+type Source struct {
+	Host     string
+	Port     int
+	User     string // the replication account of this node at the source
+	Password string
+	// Armed: the receiver sends ACKs.
+	Armed bool
+	// Heartbeat is how often a silent source says that it lives; zero means 1 s.
+	Heartbeat time.Duration
+	// ConnectRetry is the pause between two attempts to connect, whole seconds, at least 1.
+	ConnectRetry time.Duration
+}
+
+// String names the source without its password.
+func (s Source) String() string {
+	return fmt.Sprintf("%s@%s:%d armed=%t", s.User, s.Host, s.Port, s.Armed)
+}
+
+// GoString keeps the password out of %#v as well.
+func (s Source) GoString() string { return "mysql.Source{" + s.String() + "}" }
+
+// connectRetries is SOURCE_RETRY_COUNT: with a second between two attempts it lasts 31 years.
+const connectRetries = 1_000_000_000
+
+// StopReceiver stops the receiver and returns once mysqld confirms that it is off: from then on this
+// server ACKs nothing and receives nothing. 2 s when the receiver is in the middle of connecting to a
+// frozen host (trap 11), else milliseconds. No channel is fine.
+func (s *Server) StopReceiver(ctx context.Context) error {
+	return s.stopThread(ctx, "stop receiver", "STOP REPLICA IO_THREAD", func(r *ReplicaStatus) bool { return r.Receiver == Off })
+}
+
+// StopReplica stops receiver and applier and confirms both. The applier stops at a transaction's end.
+func (s *Server) StopReplica(ctx context.Context) error {
+	return s.stopThread(ctx, "stop replica", "STOP REPLICA",
+		func(r *ReplicaStatus) bool { return r.Receiver == Off && r.Applier == Off })
+}
+
+func (s *Server) stopThread(ctx context.Context, op, statement string, off func(*ReplicaStatus) bool) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	// No look beforehand: stopping what does not run is no error, and a server without a channel says so.
+	refused := s.repl.exec(ctx, op, statement+" FOR CHANNEL ''")
+	if refused != nil && !isServerError(refused) {
+		return refused
+	}
+	return poll(ctx, "confirm: "+op, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", op, err)
+		}
+		if st.Replica == nil || off(st.Replica) {
+			return true, nil
+		}
+		return false, refused
+	})
+}
+
+// awaitReplica looks at the channel until ok says so; no channel is an error.
+func (s *Server) awaitReplica(ctx context.Context, op string, ok func(*ReplicaStatus) (bool, error)) error {
+	return poll(ctx, op, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", op, err)
+		}
+		if st.Replica == nil {
+			return false, fmt.Errorf("%s: no replication channel is configured", op)
+		}
+		return ok(st.Replica)
+	})
+}
+
+// StartApplier starts the applier and confirms that it runs. When it stops at once the error tells
+// why.
+func (s *Server) StartApplier(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const op = "start applier"
+	st, err := s.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if st.Replica == nil {
+		return fmt.Errorf("%s: no replication channel is configured", op)
+	}
+	if st.Replica.Applier == On {
+		return nil
+	}
+	if err := s.repl.exec(ctx, op, "START REPLICA SQL_THREAD FOR CHANNEL ''"); err != nil {
+		return err
+	}
+	return s.awaitReplica(ctx, op, applierRuns)
+}
+
+func applierRuns(r *ReplicaStatus) (bool, error) {
+	if r.Applier != On && r.SQLErrno != 0 {
+		return false, fmt.Errorf("applier stopped: error %d: %s", r.SQLErrno, r.SQLError)
+	}
+	return r.Applier == On, nil
+}
+
+// Follow points the receiver at src and starts it. It does nothing when that is so already. The relay
+// log with everything received and not yet executed is kept: with both threads stopped every CHANGE
+// would delete it (trap 2), so the applier runs first and only the receiver stops.
+//
+// It returns as soon as the receiver is started; Status tells when it is connected. ErrRelayLogLost
+// means that received transactions vanished all the same (the applier died in between): the node is
+// void.
+func (s *Server) Follow(ctx context.Context, src Source) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	st, err := s.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", src, err)
+	}
+	switch r := st.Replica; {
+	case r == nil || !r.autoPosition:
+		err = s.followFirst(ctx, src)
+	case follows(r, src):
+		return nil
+	default:
+		err = s.repoint(ctx, src)
+	}
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", src, err)
+	}
+	return nil
+}
+
+// follows tells whether the receiver runs as src wants it to.
+func follows(r *ReplicaStatus, src Source) bool {
+	return r.Receiver != Off && r.Applier == On && r.willAck == src.Armed && r.ArmedWanted == src.Armed &&
+		r.Host == src.Host && r.Port == src.Port && r.User == src.User && r.HeartbeatPeriod == heartbeat(src)
+}
+
+func heartbeat(src Source) time.Duration {
+	if src.Heartbeat <= 0 {
+		return time.Second
+	}
+	return src.Heartbeat.Round(time.Millisecond)
+}
+
+// followFirst configures a server that has no usable channel: nothing received can be lost, which
+// is checked, because this CHANGE deletes the relay logs.
+func (s *Server) followFirst(ctx context.Context, src Source) error {
+	if err := s.StopReplica(ctx); err != nil {
+		return err
+	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if left := st.Undrained(); !left.IsEmpty() {
+		return fmt.Errorf("channel without auto position: %w: %s", ErrUndrained, left)
+	}
+	if err := s.arm(ctx, src.Armed); err != nil {
+		return err
+	}
+	if err := s.change(ctx, src, "SOURCE_AUTO_POSITION=1"); err != nil {
+		return err
+	}
+	if err := s.repl.exec(ctx, "start replica", "START REPLICA FOR CHANNEL ''"); err != nil {
+		return err
+	}
+	return s.awaitReplica(ctx, "start applier", applierRuns)
+}
+
+func (s *Server) repoint(ctx context.Context, src Source) error {
+	if err := s.StartApplier(ctx); err != nil {
+		return err
+	}
+	if err := s.StopReceiver(ctx); err != nil {
+		return err
+	}
+	before, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if before.Replica == nil || before.Replica.Applier != On {
+		return errors.New("applier stopped again: a change of the source would delete the relay log")
+	}
+	if err := s.arm(ctx, src.Armed); err != nil {
+		return err
+	}
+	if err := s.change(ctx, src); err != nil {
+		return err
+	}
+	after, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if lost := before.Position().Subtract(after.Position()); !lost.IsEmpty() {
+		return fmt.Errorf("change source: %w: %s", ErrRelayLogLost, lost)
+	}
+	return s.startReceiver(ctx)
+}
+
+func (s *Server) startReceiver(ctx context.Context) error {
+	if err := s.repl.exec(ctx, "start receiver", "START REPLICA IO_THREAD FOR CHANNEL ''"); err != nil {
+		return err
+	}
+	return s.awaitReplica(ctx, "start receiver", func(r *ReplicaStatus) (bool, error) {
+		if r.Receiver == Off && r.IOErrno != 0 {
+			return false, fmt.Errorf("receiver stopped: error %d: %s", r.IOErrno, r.IOError)
+		}
+		return r.Receiver != Off, nil
+	})
+}
+
+// change runs CHANGE REPLICATION SOURCE. Host and port are always given, because that makes mysqld
+// forget the old source's file and position, which would otherwise pass for the new one's. So are
+// all timings: a CHANGE that leaves out the heartbeat resets it.
+func (s *Server) change(ctx context.Context, src Source, more ...string) error {
+	options := append([]string{"SOURCE_HOST=?", "SOURCE_PORT=?", "SOURCE_USER=?", "SOURCE_PASSWORD=?",
+		"GET_SOURCE_PUBLIC_KEY=1",
+		fmt.Sprintf("SOURCE_HEARTBEAT_PERIOD=%.3f", heartbeat(src).Seconds()),
+		fmt.Sprintf("SOURCE_CONNECT_RETRY=%d", max(1, int64(math.Ceil(src.ConnectRetry.Seconds())))),
+		fmt.Sprintf("SOURCE_RETRY_COUNT=%d", connectRetries)}, more...)
+	options = append(options, s.cfg.TLS.source()...)
+	return s.repl.exec(ctx, "change source",
+		"CHANGE REPLICATION SOURCE TO "+strings.Join(options, ", ")+" FOR CHANNEL ''",
+		src.Host, int64(src.Port), src.User, src.Password)
+}
+
+// arm decides what the next start of the receiver will do; a running one goes on as it is.
+func (s *Server) arm(ctx context.Context, armed bool) error {
+	return s.set(ctx, "set semi-sync replica side", "rpl_semi_sync_replica_enabled="+onOff(armed))
+}
+
+func onOff(on bool) string {
+	if on {
+		return "ON"
+	}
+	return "OFF"
+}
+
+// SetArmed makes the receiver send ACKs, or not, and restarts it, because only that applies it. With
+// armed=false it returns only when the receiver is confirmed to have stopped in between. A receiver
+// that was off stays off.
+func (s *Server) SetArmed(ctx context.Context, armed bool) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	st, err := s.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("set armed: %w", err)
+	}
+	r := st.Replica
+	if r != nil && r.Receiver == On && r.Armed == armed && r.ArmedWanted == armed {
+		return nil
+	}
+	if r == nil || r.Receiver == Off {
+		return s.arm(ctx, armed)
+	}
+	if err := s.StopReceiver(ctx); err != nil {
+		return fmt.Errorf("set armed: %w", err)
+	}
+	if err := s.arm(ctx, armed); err != nil {
+		return errors.Join(err, s.startReceiver(ctx))
+	}
+	if err := s.startReceiver(ctx); err != nil {
+		return fmt.Errorf("set armed: %w", err)
+	}
+	return nil
+}
+
+// ResetReplica forgets the channel and deletes the relay logs. It refuses with ErrUndrained while
+// anything received is not executed (trap 3). No channel is fine.
+func (s *Server) ResetReplica(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	// Before the threads stop, because an applier in the middle of something may not stop; and after,
+	// because until then more may have come.
+	for _, prepare := range []func(context.Context) error{nil, s.StopReplica} {
+		if prepare != nil {
+			if err := prepare(ctx); err != nil {
+				return fmt.Errorf("reset replica: %w", err)
+			}
+		}
+		st, err := s.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("reset replica: %w", err)
+		}
+		if left := st.Undrained(); !left.IsEmpty() {
+			return fmt.Errorf("reset replica: %w: %s", ErrUndrained, left)
+		}
+		if st.Replica == nil {
+			return nil
+		}
+	}
+	return s.repl.exec(ctx, "reset replica", "RESET REPLICA ALL FOR CHANNEL ''")
+}
+
+// drainStep bounds one wait inside WaitDrained, so that a stopped applier is noticed.
+const drainStep = 0.25 // seconds
+
+// WaitDrained returns once everything received so far is executed. It fails at once when the applier
+// is stopped; otherwise it ends with the context.
+func (s *Server) WaitDrained(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		if done, err := s.DrainSome(ctx); done || err != nil {
+			return err
+		}
+	}
+}
+
+// DrainSome waits for a quarter of a second at most, and tells whether everything received is executed by then. Like
+// WaitDrained it fails at once when the applier is stopped.
+func (s *Server) DrainSome(ctx context.Context) (done bool, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const op = "wait until drained"
+	st, err := s.Status(ctx)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", op, err)
+	}
+	left := st.Undrained()
+	if left.IsEmpty() {
+		return true, nil
+	}
+	if _, err := applierRuns(st.Replica); err != nil {
+		return false, fmt.Errorf("%s: %w: %s left", op, err, left)
+	}
+	if st.Replica.Applier != On {
+		return false, fmt.Errorf("%s: %w: applier is off: %s left", op, ErrUndrained, left)
+	}
+	if err := s.waitExecuted(ctx, left); err != nil {
+		return false, fmt.Errorf("%s: %w: %s left", op, err, left)
+	}
+	return false, nil
+}
+
+func (s *Server) waitExecuted(ctx context.Context, set gtid.Set) error {
+	_, err := s.slow.query(ctx, "wait for execution",
+		fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, %g)", drainStep), set.String())
+	return err
+}
