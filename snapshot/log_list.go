@@ -1,0 +1,210 @@
+package snapshot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"time"
+)
+
+// logReaders is how many small objects are read at a time.
+const logReaders = 16
+
+// Log is what a cluster's archive of binary logs holds, all lines together.
+type Log struct {
+	Cluster  string
+	Lines    []Line    // by creation
+	Openings []Opening // by line and term
+	Chunks   []Chunk   // by line, term and number
+	// Bad are the pieces that cannot be used, by key. What they held is missing.
+	Bad []BadPiece
+}
+
+// BadPiece is an object of the archive that cannot be used.
+type BadPiece struct {
+	Key string
+	Err error // names the object
+}
+
+// ReadLog lists a cluster's archived binary logs. An archive without anything in
+// it is no error.
+func ReadLog(ctx context.Context, store Store, cluster string) (*Log, error) {
+	l, err := readLog(ctx, store, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("list archived binary logs: %w", err)
+	}
+	return l, nil
+}
+
+func readLog(ctx context.Context, store Store, cluster string) (*Log, error) {
+	if err := checkName("cluster", cluster); err != nil {
+		return nil, err
+	}
+	objects, err := store.List(ctx, logPrefix(cluster))
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{Cluster: cluster}
+	sizes := make(map[string]int64, len(objects))
+	var keys []string
+	for _, o := range objects {
+		sizes[o.Key] = o.Size
+		if _, ok := chunkSeq(path.Base(o.Key)); ok || path.Base(o.Key) == openingName {
+			keys = append(keys, o.Key)
+		}
+	}
+	if err := l.read(ctx, store, keys, sizes); err != nil {
+		return nil, err
+	}
+	l.sort()
+	return l, nil
+}
+
+// read reads the manifests, several at a time.
+func (l *Log) read(ctx context.Context, store Store, keys []string, sizes map[string]int64) error {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	next := make(chan string)
+	for range min(logReaders, len(keys)) {
+		all.Go(func() {
+			for key := range next {
+				data, err := readAll(ctx, store, key, logManifestLimit)
+				mu.Lock()
+				l.add(key, data, err, sizes)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, k := range keys {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- k
+	}
+	close(next)
+	all.Wait()
+	return ctx.Err()
+}
+
+// add takes one manifest in, or the reason why not.
+func (l *Log) add(key string, data []byte, err error, sizes map[string]int64) {
+	switch {
+	case errors.Is(err, ErrNotFound): // pruned since we listed
+	case err != nil:
+		l.Bad = append(l.Bad, BadPiece{key, err})
+	case path.Base(key) == openingName:
+		o, err := parseOpening(l.Cluster, key, data)
+		if err != nil {
+			l.Bad = append(l.Bad, BadPiece{key, err})
+			return
+		}
+		l.Openings = append(l.Openings, o)
+	default:
+		c, err := parseChunk(l.Cluster, key, data)
+		for _, p := range c.Parts {
+			if n, ok := sizes[p.Key]; err == nil && (!ok || n != p.Size) {
+				err = fmt.Errorf("archived binary log %s: %w: %s should have %d bytes and has %d", key, ErrIncomplete, p.Key, p.Size, n)
+			}
+		}
+		if err != nil {
+			l.Bad = append(l.Bad, BadPiece{key, err})
+			return
+		}
+		l.Chunks = append(l.Chunks, c)
+	}
+}
+
+func (l *Log) sort() {
+	slices.SortFunc(l.Openings, func(a, b Opening) int { return cmp.Compare(a.key(), b.key()) })
+	slices.SortFunc(l.Chunks, Chunk.compare)
+	slices.SortFunc(l.Bad, func(a, b BadPiece) int { return cmp.Compare(a.Key, b.Key) })
+	lines := map[string]Line{}
+	for _, o := range l.Openings {
+		lines[o.dir()] = o.Line
+	}
+	for _, c := range l.Chunks {
+		lines[c.dir()] = c.Line
+	}
+	for _, line := range lines {
+		l.Lines = append(l.Lines, line)
+	}
+	slices.SortFunc(l.Lines, func(a, b Line) int { return cmp.Compare(a.dir(), b.dir()) })
+}
+
+// PruneLog removes chunks that no restore needs any more: those whose
+// transactions are all in the oldest snapshot that is kept, which was made of
+// the same line or of a later one. It goes from the oldest on and stops at the
+// first chunk that is still needed. Without a snapshot nothing is removed.
+// Objects that belong to no chunk go when they are a day old.
+func PruneLog(ctx context.Context, store Store, cluster string, kept []Manifest) (removed int, err error) {
+	if len(kept) == 0 {
+		return 0, nil
+	}
+	l, err := ReadLog(ctx, store, cluster)
+	if err != nil {
+		return 0, fmt.Errorf("prune archived binary logs: %w", err)
+	}
+	oldest := kept[0]
+	for _, m := range kept {
+		if m.CreatedAt.Before(oldest.CreatedAt) {
+			oldest = m
+		}
+	}
+	lim := l.limitsUpTo(len(l.Lines) - 1)
+	for _, c := range l.Chunks {
+		if !oldest.GTIDLower.Contains(lim.of(c, c.GTIDs)) && !l.abandonedBefore(c, oldest) {
+			break
+		}
+		if err := store.Delete(ctx, c.key()); err != nil { // first, so that nothing points to what is gone
+			return removed, fmt.Errorf("prune archived binary logs: %w", err)
+		}
+		for _, p := range c.Parts {
+			if err := store.Delete(ctx, p.Key); err != nil {
+				return removed, fmt.Errorf("prune archived binary logs: %w", err)
+			}
+		}
+		removed++
+	}
+	return removed, l.pruneOrphans(ctx, store, time.Now().Add(-DefaultOrphanAge))
+}
+
+// abandonedBefore reports whether the chunk belongs to a line that ended before
+// the snapshot's own began: nothing that is kept can lead there.
+func (l *Log) abandonedBefore(c Chunk, m Manifest) bool {
+	for _, line := range l.Lines {
+		if line.ClusterID == m.ClusterID {
+			return c.dir() < line.dir()
+		}
+	}
+	return false
+}
+
+// pruneOrphans removes the data of chunks that were never published.
+func (l *Log) pruneOrphans(ctx context.Context, store Store, before time.Time) error {
+	known := map[string]bool{}
+	for _, c := range l.Chunks {
+		for _, p := range c.Parts {
+			known[p.Key] = true
+		}
+	}
+	if len(l.Bad) > 0 {
+		return nil // one of them may be what an object belongs to
+	}
+	objects, err := store.List(ctx, logPrefix(l.Cluster))
+	if err != nil {
+		return fmt.Errorf("prune archived binary logs: %w", err)
+	}
+	for _, o := range objects {
+		if path.Ext(o.Key) == chunkSuffix || known[o.Key] || !o.Modified.Before(before) {
+			continue
+		}
+		if err := store.Delete(ctx, o.Key); err != nil {
+			return fmt.Errorf("prune archived binary logs: %w", err)
+		}
+	}
+	return nil
+}
