@@ -1,0 +1,293 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
+)
+
+// ailing is a store that can be away, and can lose its answers.
+type ailing struct {
+	snapshot.Store
+	away, mute atomic.Bool
+}
+
+var errAway = errors.New("the store is away")
+
+func (s *ailing) Put(ctx context.Context, key string, r io.Reader) error {
+	if s.away.Load() {
+		return errAway
+	}
+	return s.Store.Put(ctx, key, r)
+}
+
+func (s *ailing) PutNew(ctx context.Context, key string, data []byte) error {
+	if s.away.Load() {
+		return errAway
+	}
+	err := s.Store.PutNew(ctx, key, data)
+	if s.mute.Swap(false) {
+		return errors.New("the answer got lost")
+	}
+	return err
+}
+
+func (s *ailing) List(ctx context.Context, prefix string) ([]snapshot.Object, error) {
+	if s.away.Load() {
+		return nil, errAway
+	}
+	return s.Store.List(ctx, prefix)
+}
+
+// archived is a node that archives as the primary of a term.
+func (n *trapNode) archives(s snapshot.Store, m *election.Memory, term uint64) *archiver {
+	n.t.Helper()
+	session := m.Session(n.Settings.Name, time.Hour)
+	require.NoError(n.t, session.Open(n.ctx()))
+	got, err := session.Acquire(n.ctx(), n.keys.Leader(), []byte(n.disk.inc()))
+	require.NoError(n.t, err)
+	require.True(n.t, got)
+	n.Settings.ArchiveInterval = 10 * time.Second
+	n.Snapshots, n.Store = s, m.Node(n.Settings.Name)
+	n.marker.Store(n.srv)
+	r := newArchiver(n.Agent)
+	r.lead = leadership{term, roles.Cluster{ID: "id", Name: "main", CreatedAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, session.ID()}
+	n.t.Cleanup(r.drop)
+	return r
+}
+
+// whole demands that the archive leads from nothing to all that the node has executed.
+func (n *trapNode) whole(s snapshot.Store) {
+	n.t.Helper()
+	p := planned(n.t, s, gtid.Set{})
+	require.NoError(n.t, p.Why())
+	require.Equal(n.t, n.look().Executed.String(), p.Reach.String())
+}
+
+func planned(t *testing.T, s snapshot.Store, from gtid.Set) snapshot.LogPlan {
+	t.Helper()
+	l, err := snapshot.ReadLog(t.Context(), s, "main")
+	require.NoError(t, err)
+	require.Empty(t, l.Bad)
+	return l.Plan(snapshot.Manifest{ClusterID: "id", GTIDLower: from}, from, snapshot.Target{})
+}
+
+// told is what the archiver said in Consul.
+func told(t *testing.T, m *election.Memory, keys cluster.Keys) cluster.LastArchive {
+	t.Helper()
+	v, err := m.Read(t.Context(), keys.Prefix, true)
+	require.NoError(t, err)
+	_, x, err := keys.Parse(election.View{KVs: map[string]election.KV{keys.ArchiveLast(): v.KVs[keys.ArchiveLast()]}})
+	require.NoError(t, err)
+	require.NotNil(t, x.Archive)
+	return *x.Archive
+}
+
+// purgeOlder removes all binary logs but the newest.
+func purgeOlder(n *trapNode) {
+	n.t.Helper()
+	st, err := n.srv.LogState(n.ctx())
+	require.NoError(n.t, err)
+	n.exec(n.db(trapCreds.Admin(), trapCreds.Password), "PURGE BINARY LOGS TO '"+filepath.Base(st.Files[len(st.Files)-1])+"'")
+}
+
+// step is one round of the archiver's loop.
+func (r *archiver) step(t *testing.T) error {
+	t.Helper()
+	lead := r.leading()
+	err := r.round(t.Context(), lead)
+	if err != nil {
+		r.term = 0
+		r.publish(t.Context(), lead, err)
+	}
+	return err
+}
+
+// TestArchive: the archive holds what is committed and nothing else, through an outage of the store, a lost answer, a
+// rotation and a failover.
+func TestArchive(t *testing.T) {
+	lab := newTrapLab(t)
+	p, f := lab.start(t, "p"), lab.start(t, "f")
+	p.lead(f)
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+
+	r.lead, r.of = leadership{}, roles.Cluster{}
+	require.NoError(t, r.round(t.Context(), leadership{term: 1}))
+	require.Empty(t, planned(t, s, gtid.Set{}).Steps, "who does not lead now archives nothing")
+	r = p.archives(s, m, 1)
+
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	p.whole(s)
+	first := told(t, m, p.keys)
+	require.Equal(t, p.look().Executed.String(), first.GTID)
+	require.Empty(t, first.Error)
+	purgeOlder(p)
+
+	s.away.Store(true)
+	p.exec(p.app, "INSERT INTO app.t VALUES (2)")
+	require.ErrorIs(t, r.step(t), errAway)
+	out := told(t, m, p.keys)
+	require.Contains(t, out.Error, errAway.Error())
+	require.Equal(t, first.CompleteAt, out.CompleteAt, "nothing newer is promised")
+	require.False(t, out.AtRisk)
+	p.exec(p.app, "INSERT INTO app.t VALUES (3)")
+	p.exec(p.db(trapCreds.Admin(), trapCreds.Password), "FLUSH BINARY LOGS")
+	p.exec(p.app, "INSERT INTO app.t VALUES (4)")
+	require.ErrorIs(t, r.step(t), errAway)
+	require.True(t, told(t, m, p.keys).AtRisk, "the file to read next is the oldest of two")
+	s.away.Store(false)
+	require.NoError(t, r.step(t))
+	p.whole(s)
+	require.Empty(t, told(t, m, p.keys).Error)
+
+	p.exec(p.app, "INSERT INTO app.t VALUES (5)")
+	s.mute.Store(true)
+	require.Error(t, r.step(t))
+	p.whole(s)
+	p.exec(p.app, "INSERT INTO app.t VALUES (6)")
+	require.NoError(t, r.step(t))
+	p.whole(s)
+
+	// A commit that waits is in the binary log, and in no chunk; what was archived before is where the next term begins.
+	ready := p.look().Executed
+	f.until("everything is applied", func(st mysql.Status) bool { return st.Executed.Contains(ready) })
+	f.ok(f.srv.StopReceiver)
+	waits := p.write("INSERT INTO app.t VALUES (7)")
+	p.until("one commit waits", func(st mysql.Status) bool { return st.Source.WaitSessions == 1 })
+	require.NoError(t, r.step(t))
+	require.Equal(t, ready.String(), planned(t, s, gtid.Set{}).Reach.String())
+	p.die()
+	require.Error(t, <-waits)
+	m.Expire(r.lead.session)
+
+	f.ok(f.srv.StopReplica)
+	f.serve()
+	f.exec(f.app, "INSERT INTO app.t VALUES (8)")
+	r = f.archives(s, m, 2)
+	require.NoError(t, r.step(t))
+	f.whole(s)
+	steps := planned(t, s, gtid.Set{}).Steps
+	require.Equal(t, 1, steps[len(steps)-1].Chunk.Transactions, "only what was not archived yet")
+	require.EqualValues(t, 2, steps[len(steps)-1].Chunk.Term)
+	require.True(t, steps[len(steps)-1].Chunk.Missing.IsEmpty())
+}
+
+// TestArchiveAfterPurge: what was purged before it was archived is named, and a snapshot that holds it leads on.
+func TestArchiveAfterPurge(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	s.away.Store(true)
+	admin := p.db(trapCreds.Admin(), trapCreds.Password)
+	for range 2 {
+		p.exec(admin, "FLUSH BINARY LOGS")
+		p.exec(p.app, "DELETE FROM app.t; INSERT INTO app.t VALUES (1)")
+		require.Error(t, r.step(t))
+	}
+	held := p.look().Executed
+	p.exec(admin, "FLUSH BINARY LOGS")
+	purgeOlder(p)
+	p.exec(p.app, "DELETE FROM app.t")
+	s.away.Store(false)
+	require.Eventually(t, func() bool { return r.step(t) == nil }, trapLimit, 10*time.Millisecond)
+	plan := planned(t, s, gtid.Set{})
+	var gap *snapshot.GapError
+	require.ErrorAs(t, plan.Why(), &gap)
+	require.Equal(t, held.Subtract(plan.Reach).String(), gap.Missing.String())
+	require.Equal(t, gap.Missing.String(), told(t, m, p.keys).Gap)
+	plan = planned(t, s, held)
+	require.NoError(t, plan.Why(), "a snapshot that holds what is missing leads beyond it")
+	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
+}
+
+// TestRecovered: a new cluster begins with everything its store holds; when that is not all that was archived, nobody but
+// an operator decides; and what an operator restored comes first.
+func TestRecovered(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := store(t), election.NewMemory()
+	r := p.archives(s, m, 1)
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	_, err := snapshot.Create(t.Context(), s, p.srv, snapshot.CreateOptions{Cluster: "main", ClusterID: "id", Node: "p", MySQLVersion: "9", ScratchDir: filepath.Join(p.mycfg.Dir, "snapshot.tmp")})
+	require.NoError(t, err)
+	for _, statement := range []string{"INSERT INTO app.t VALUES (2)", "INSERT INTO app.t VALUES (3)"} {
+		p.exec(p.app, statement)
+		require.NoError(t, r.step(t))
+	}
+	want := p.look().Executed
+	p.die()
+
+	n := lab.node(t, "n", "")
+	n.Snapshots = s
+	found, err := n.recovered(n.ctx(), func(string) {})
+	require.NoError(t, err)
+	require.True(t, found)
+	require.NoFileExists(t, n.restoreDir()+".work")
+	n.disk.s.UUID, err = mysql.NewServerUUID(n.mycfg)
+	require.NoError(t, err)
+	n.boot()
+	n.connect()
+	n.serve()
+	require.Equal(t, want.String(), n.look().Executed.String())
+	var rows int
+	require.NoError(t, n.app.QueryRow("SELECT COUNT(*) FROM app.t").Scan(&rows))
+	require.Equal(t, 3, rows)
+
+	chunks := planned(t, s, gtid.Set{}).Steps
+	lost := chunks[len(chunks)-2].Chunk
+	require.NoError(t, s.Delete(t.Context(), lost.Parts[0].Key))
+	o := lab.node(t, "o", "")
+	o.Snapshots = s
+	found, err = o.recovered(o.ctx(), func(string) {})
+	require.False(t, found)
+	require.ErrorContains(t, err, lost.GTIDs.String())
+	require.ErrorContains(t, err, "snapshot restore --to-gtid '"+want.Subtract(lost.GTIDs).Subtract(chunks[len(chunks)-1].Chunk.GTIDs).String()+"' --into "+o.adoptDir())
+	require.NoDirExists(t, o.mycfg.DataDir())
+
+	// Damaged snapshots, and logs without any snapshot, are no reason to begin with an empty database either.
+	objects, err := s.List(t.Context(), "main/snapshots/")
+	require.NoError(t, err)
+	for _, ob := range objects {
+		if filepath.Ext(ob.Key) != ".json" {
+			require.NoError(t, s.Delete(t.Context(), ob.Key))
+		}
+	}
+	found, err = o.recovered(o.ctx(), func(string) {})
+	require.False(t, found)
+	require.ErrorContains(t, err, "is missing")
+	for _, ob := range objects {
+		require.NoError(t, s.Delete(t.Context(), ob.Key))
+	}
+	found, err = o.recovered(o.ctx(), func(string) {})
+	require.False(t, found)
+	require.ErrorContains(t, err, "no snapshot they could be applied to")
+
+	require.NoError(t, os.CopyFS(o.adoptDir(), os.DirFS(lab.template)))
+	found, err = o.recovered(o.ctx(), func(string) {})
+	require.NoError(t, err)
+	require.True(t, found)
+	require.FileExists(t, filepath.Join(o.mycfg.DataDir(), "ibdata1"))
+	require.NoDirExists(t, o.adoptDir())
+}

@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// catalogTimeout bounds one request about a registration.
+const catalogTimeout = time.Second
+
+// catalog keeps this node's entry in Consul's service catalog as wanted: the primary as <service>-primary, a reader as
+// <service>, anything else not at all. It has its own goroutine: nothing waits for it.
+type catalog struct {
+	services election.Services
+	params   election.Params
+	set      *config.Settings
+	log      *slog.Logger
+	kick     chan struct{}
+
+	mu     sync.Mutex
+	wanted *election.Service
+	left   *election.Service // what a previous agent may have registered, and nobody wants
+}
+
+func newCatalog(s election.Services, p election.Params, set *config.Settings, log *slog.Logger) *catalog {
+	return &catalog{services: s, params: p, set: set, log: log, kick: make(chan struct{}, 1)}
+}
+
+// of is the entry that follows from a node's record; nil for none.
+func (c *catalog) of(n roles.Node) *election.Service {
+	switch {
+	case n.State == roles.Primary && n.Open != 0 && !n.Offers():
+		return c.primary()
+	case (n.State == roles.Standby || n.State == roles.Replica) && n.Healthy && n.Caught && !n.Maintenance:
+		return c.entry(c.set.Service, string(n.State))
+	}
+	return nil
+}
+
+func (c *catalog) primary() *election.Service {
+	return c.entry(c.set.Service+"-primary", string(roles.Primary))
+}
+
+func (c *catalog) entry(name, state string) *election.Service {
+	return &election.Service{
+		ID: name + "-" + c.set.Cluster + "-" + c.set.Name, Name: name, Address: c.set.Advertise, Port: c.set.AdvertisePort,
+		Tags: []string{state}, Meta: map[string]string{"state": state, "cluster": c.set.Cluster, "node": c.set.Name}, TTL: c.params.C, Pass: true,
+	}
+}
+
+// want sets what shall be registered; nil is nothing. Safe for concurrent use.
+func (c *catalog) want(s *election.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if same(c.wanted, s) {
+		return
+	}
+	c.wanted = s
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// found says that a previous agent may have left s registered. Safe for concurrent use.
+func (c *catalog) found(s *election.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = s
+}
+
+func same(a, b *election.Service) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ID == b.ID && a.Tags[0] == b.Tags[0]
+}
+
+// run keeps the catalog in step until ctx ends, and then removes the entry.
+func (c *catalog) run(ctx context.Context) {
+	t := time.NewTicker(c.params.I)
+	defer t.Stop()
+	var have *election.Service
+	for {
+		c.mu.Lock()
+		want := c.wanted
+		if have == nil {
+			have, c.left = c.left, nil
+		}
+		c.mu.Unlock()
+		have = c.reconcile(ctx, have, want)
+		select {
+		case <-ctx.Done():
+			c.reconcile(context.WithoutCancel(ctx), have, nil)
+			return
+		case <-c.kick:
+		case <-t.C:
+		}
+	}
+}
+
+// reconcile returns what is registered afterwards.
+func (c *catalog) reconcile(ctx context.Context, have, want *election.Service) *election.Service {
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
+	if have != nil && want != nil && have.ID != want.ID && want.Name != c.set.Service {
+		// Clients wait for the primary; that it is found as a reader for a moment longer harms nobody.
+		if err := c.services.Register(ctx, *want); err != nil {
+			c.log.Debug("register service", "id", want.ID, "err", err)
+			return have
+		}
+		if err := c.services.Deregister(ctx, have.ID); err != nil {
+			c.log.Debug("deregister service", "id", have.ID, "err", err)
+			c.found(have) // its check runs out, and it is removed when this node is no primary any more
+		}
+		return want // what must never be left behind
+	}
+	if have != nil && (want == nil || have.ID != want.ID) {
+		if err := c.services.Deregister(ctx, have.ID); err != nil {
+			c.log.Debug("deregister service", "id", have.ID, "err", err)
+			return have
+		}
+		have = nil
+	}
+	switch {
+	case want == nil:
+		return nil
+	case have == nil || !same(have, want):
+		if err := c.services.Register(ctx, *want); err != nil {
+			c.log.Debug("register service", "id", want.ID, "err", err)
+			return have
+		}
+	default:
+		if err := c.services.Pass(ctx, want.ID, want.Meta["state"]); err != nil {
+			c.log.Debug("pass service check", "id", want.ID, "err", err)
+			if errors.Is(err, election.ErrRefused) { // registered by a previous agent, not by this one
+				return nil
+			}
+		}
+	}
+	return want
+}

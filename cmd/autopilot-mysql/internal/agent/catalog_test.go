@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+)
+
+// register is a catalog in memory that remembers in which order it was asked.
+type register struct {
+	entries []string
+	asked   []string
+	fails   string // what is refused
+}
+
+func (r *register) do(what, id string) error {
+	r.asked = append(r.asked, what+" "+id)
+	if r.fails == what {
+		return errors.New("no")
+	}
+	return nil
+}
+
+func (r *register) Register(_ context.Context, s election.Service) error {
+	err := r.do("register", s.ID)
+	if err == nil && !slices.Contains(r.entries, s.ID) {
+		r.entries = append(r.entries, s.ID)
+	}
+	return err
+}
+
+func (r *register) Deregister(_ context.Context, id string) error {
+	err := r.do("deregister", id)
+	if err == nil {
+		r.entries = slices.DeleteFunc(r.entries, func(e string) bool { return e == id })
+	}
+	return err
+}
+
+func (r *register) Pass(_ context.Context, id, _ string) error { return r.do("pass", id) }
+func (r *register) Fail(_ context.Context, id, _ string) error { return r.do("fail", id) }
+
+// Clients wait for a new primary's entry and for nothing else: it comes before the reader's goes. The other way round an old
+// primary must be gone from the catalog before it is anything else.
+func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T) {
+	p, err := election.ParamsFor(3 * time.Second)
+	require.NoError(t, err)
+	set := &config.Settings{Name: "n1"}
+	set.Cluster, set.Service = "main", "mysql"
+	r := &register{}
+	c := newCatalog(r, p, set, slog.New(slog.DiscardHandler))
+	reader, primary := c.entry("mysql", "standby"), c.primary()
+
+	have := c.reconcile(t.Context(), nil, reader)
+	have = c.reconcile(t.Context(), have, primary)
+	require.Equal(t, []string{"register mysql-main-n1", "register mysql-primary-main-n1", "deregister mysql-main-n1"}, r.asked)
+	r.asked = nil
+	have = c.reconcile(t.Context(), have, reader)
+	require.Equal(t, []string{"deregister mysql-primary-main-n1", "register mysql-main-n1"}, r.asked)
+
+	r.fails = "deregister" // what stays behind is the reader's entry, never the primary's
+	have = c.reconcile(t.Context(), have, primary)
+	require.Equal(t, primary.ID, have.ID)
+	r.fails = ""
+	have = c.reconcile(t.Context(), have, nil)
+	require.Nil(t, have)
+	require.Equal(t, []string{"mysql-main-n1"}, r.entries)
+	require.Equal(t, reader.ID, c.left.ID, "to be removed next")
+}

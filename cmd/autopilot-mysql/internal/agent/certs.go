@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+)
+
+// certificates notices that the files of mysqld's TLS certificates were replaced, and has them read again.
+type certificates struct {
+	srv   *mysql.Server // the one that was asked which files it uses
+	files []string
+	seen  map[string]stamp
+	tried map[string]stamp
+}
+
+// stamp tells one content of a file from another without reading it: a key may not be readable for us.
+type stamp struct {
+	at   time.Time
+	size int64
+}
+
+// look reloads when a file has changed and the files are the same at two looks in a row, so that certificate and key
+// are both there.
+func (c *certificates) look(ctx context.Context, a *Agent) {
+	if c.srv != a.srv { // a new server has read them at its start
+		files, err := a.srv.TLSFiles(ctx)
+		if err != nil {
+			return
+		}
+		for i, f := range files {
+			if !filepath.IsAbs(f) {
+				files[i] = filepath.Join(a.mycfg.DataDir(), f)
+			}
+		}
+		*c = certificates{srv: a.srv, files: files}
+		c.seen = c.stamps()
+		c.tried = c.seen
+		return
+	}
+	now := c.stamps()
+	if !equalStamps(now, c.seen) { // it may not be all of it yet
+		c.seen = now
+		return
+	}
+	if equalStamps(now, c.tried) {
+		return
+	}
+	c.tried = now
+	if err := a.srv.ReloadTLS(ctx); err != nil {
+		a.Log.Error("the new TLS certificates cannot be used; mysqld goes on with the former ones", "err", err)
+		return
+	}
+	a.Log.Info("TLS certificates read again; open connections keep the former ones")
+}
+
+func (c *certificates) stamps() map[string]stamp {
+	out := map[string]stamp{}
+	for _, f := range c.files {
+		if info, err := os.Stat(f); err == nil {
+			out[f] = stamp{info.ModTime(), info.Size()}
+		}
+	}
+	return out
+}
+
+func equalStamps(a, b map[string]stamp) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for f, s := range a {
+		if o, ok := b[f]; !ok || !o.at.Equal(s.at) || o.size != s.size {
+			return false
+		}
+	}
+	return true
+}

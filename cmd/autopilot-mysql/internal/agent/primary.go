@@ -1,0 +1,216 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+const (
+	// markerEvery is the least time between two markers: each one may itself wait for an acknowledgement.
+	markerEvery = 500 * time.Millisecond
+	// maxQuestions bounds the checkpoints that stand at a time; the oldest is forgotten, and asked again if it still matters.
+	maxQuestions = 8
+)
+
+// OpenWrites is OPEN. Until its last statement no client can reach the server, so an error leaves it closed or, at
+// worst, unknown; the caller fences. The lease bounds it.
+func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
+	st := a.keeper.state()
+	if !st.held {
+		return errors.New("open writes: the lease ran out")
+	}
+	if a.hooks != nil {
+		a.hookPromotion(ctx, f, st.expiresIn)
+		if st = a.keeper.state(); !st.held {
+			return errors.New("open writes: the lease ran out while the hook before-promote was waited for")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, st.expiresIn)
+	defer cancel()
+	sync := f.View.Sync
+	if err := a.keeper.arm(); err != nil {
+		return fmt.Errorf("open writes: %w", err)
+	}
+	var laps *lapTimer
+	if a.accepted != nil {
+		laps = a.accepted.laps
+		laps.lap("begin to open")
+	}
+	k := max(min(a.settings().Acks, len(sync.Ackers())), sync.Acks) // the setting may have changed since the promise was made
+	noEvents := false                                               // nothing is received any more and everything is applied: what is not there now will not come
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"cut readers", a.cutReaders(f)},
+		{"read_only off", func(ctx context.Context) error {
+			var all errgroup.Group
+			all.Go(func() error { return a.srv.ReadOnlyOff(ctx) })
+			all.Go(func() (err error) { noEvents, err = a.srv.NoEventsWait(ctx); return err })
+			return all.Wait()
+		}},
+		{"bind commits", func(ctx context.Context) error { return a.bindCommits(ctx, sync, k) }},
+		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
+			if noEvents {
+				return a.srv.StartEvents(ctx)
+			}
+			return a.srv.EnableEvents(ctx)
+		}},
+		{"marker", a.ensureMarker(f)},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("open writes: %w", err)
+		}
+		laps.lap(step.name)
+	}
+	if !a.keeper.state().held {
+		return errors.New("open writes: the lease ran out while opening")
+	}
+	if err := a.srv.OfflineOff(ctx); err != nil {
+		return fmt.Errorf("open writes: %w", err)
+	}
+	a.catalog.want(a.catalog.primary())
+	a.leading, a.openTerm, a.checkpoints, a.follow = sync, sync.Term, nil, roles.Follow{}
+	a.accounts.forget()
+	clear(a.silent)
+	a.keeper.opened(sync.Term)
+	a.openedAfterHandover()
+	return nil
+}
+
+// bindCommits locks out whoever may not acknowledge and makes commits wait for those who may. Both are in force when it
+// returns, and no client is there before; so their order does not matter.
+func (a *Agent) bindCommits(ctx context.Context, sync roles.Sync, k int) error {
+	var all errgroup.Group
+	all.Go(func() error { return a.lockEverybody(ctx, false, a.spared(sync)...) })
+	all.Go(func() error { return a.srv.SetSource(ctx, k > 0, k) })
+	return all.Wait()
+}
+
+// cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), and
+// that no client is there: a follower serves readers, and none of them may write before everything is in force.
+func (a *Agent) cutReaders(f roles.Facts) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if f.MySQL.Receiver != roles.Off {
+			if err := a.srv.StopReceiver(ctx); err != nil {
+				return err
+			}
+		}
+		if f.MySQL.Offline && a.accepted != nil { // by takeOver, a moment ago
+			return nil
+		}
+		return a.srv.OfflineOn(ctx)
+	}
+}
+
+// ensureMarker makes the table of markers as the cluster's first transaction. Later terms have it already.
+func (a *Agent) ensureMarker(f roles.Facts) func(context.Context) error {
+	if !f.Founded {
+		return func(context.Context) error { return nil }
+	}
+	return a.srv.EnsureMarkerTable
+}
+
+// lockEverybody locks every replication account but the spared, and ends every other stream. When locking hangs behind a
+// commit that waits (logins then hang as well) and the record already says that nobody else can win, the source side goes
+// off first: that frees the waiters, and then the lock is taken and verified.
+func (a *Agent) lockEverybody(ctx context.Context, mayFree bool, spared ...string) error {
+	accounts, err := a.replicationAccounts(ctx)
+	if err != nil {
+		return fmt.Errorf("lock everybody: %w", err)
+	}
+	users := make([]string, 0, len(accounts))
+	for user, locked := range accounts { // only this agent ever unlocks one, and it does so on this goroutine
+		if !locked && !slices.Contains(spared, user) {
+			users = append(users, user)
+		}
+	}
+	if len(users) > 0 {
+		err = a.srv.LockAccounts(ctx, users)
+	}
+	if err != nil && mayFree {
+		if err = a.srv.SetSource(ctx, false, 0); err == nil {
+			err = a.srv.LockAccounts(ctx, users)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lock everybody: %w", err)
+	}
+	return a.srv.KillDumpThreadsBut(ctx, spared)
+}
+
+// fence makes sure that this server serves nobody: in order if it can within half the budget, by SIGKILL otherwise.
+// It never waits for Consul and never fails.
+func (a *Agent) fence(ctx context.Context, why string) {
+	a.catalog.want(nil)
+	started := election.Boottime()
+	how := "fenced"
+	if _, running := a.Guard.Mysqld(); !running {
+		how = "mysqld is gone"
+	} else if a.srv == nil {
+		how = "killed: there is no connection to it"
+		a.kill(ctx)
+	} else {
+		fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Params.F/2)
+		_, err := a.srv.Fence(fctx)
+		cancel()
+		if err != nil {
+			how = "killed: " + err.Error()
+			a.kill(ctx)
+		}
+	}
+	a.giveUpAttach()
+	a.keeper.disarm()
+	a.keeper.drop() // it is no longer this node's to renew; the session stays, and the lock is released next
+	a.promoted, a.founded = 0, false
+	a.Log.Info("fence", "why", why, "how", how, "took", (election.Boottime() - started).Round(time.Millisecond).String())
+}
+
+// ask reads the end of the binary log, after whatever the question is about has been put in force, and publishes it.
+func (a *Agent) ask(ctx context.Context, what string) error {
+	end, err := a.srv.EndOfBinlog(ctx)
+	if err != nil {
+		return fmt.Errorf("ask %q: %w", what, err)
+	}
+	seq := uint64(time.Now().UnixMilli())
+	if n := len(a.checkpoints); n > 0 {
+		seq = max(seq, a.checkpoints[n-1].Seq+1)
+	}
+	c := roles.Checkpoint{Seq: seq, For: what, End: roles.BinlogPos{SourceUUID: end.SourceUUID, File: end.File, Pos: end.Pos}}
+	a.checkpoints = append(slices.Clone(a.checkpoints[max(0, len(a.checkpoints)-maxQuestions+1):]), c)
+	return nil
+}
+
+// commitMarker commits one row beside the loop, so that a marker that waits itself cannot hold up anything.
+func (a *Agent) commitMarker(ctx context.Context) error {
+	now := election.Boottime()
+	if now-a.markerAt < markerEvery {
+		return errNotNow
+	}
+	a.markerAt = now
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Params.H)
+		defer cancel()
+		if err := a.probe(ctx); err != nil {
+			a.Log.Debug("commit marker", "err", err)
+		}
+	}()
+	return nil
+}
+
+// probe commits one row and returns once it is acknowledged. Safe for concurrent use.
+func (a *Agent) probe(ctx context.Context) error {
+	srv := a.marker.Load()
+	if srv == nil {
+		return errors.New("mysqld is not running")
+	}
+	return srv.Marker(ctx)
+}

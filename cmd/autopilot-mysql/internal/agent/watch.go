@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// Limits on reading the records.
+const (
+	// watchMax is the longest a blocking query stays open; it bounds how long a dead connection goes unnoticed, and with it
+	// how long a node sleeps through an election after packets to Consul were lost. A node passes its check several times
+	// in that time anyway, so a shorter query costs Consul little.
+	watchMax = 2 * time.Second
+	// watchRetry is the pause after a failed read.
+	watchRetry = 200 * time.Millisecond
+	// outageMin is how long reads must have failed to be called an outage of Consul: a single lost answer is none.
+	outageMin = time.Second
+	// readTimeout bounds a plain read of the records.
+	readTimeout = 2 * time.Second
+)
+
+// watch keeps the newest view of the cluster's records. It is safe for concurrent use.
+type watch struct {
+	store election.Store
+	keys  cluster.Keys
+	wake  func()
+	now   func() time.Duration
+
+	mu     sync.Mutex
+	view   roles.View
+	extra  cluster.Extra
+	index  uint64
+	err    error         // why the last read failed; nil after a good one
+	failed time.Duration // since when reads have been failing
+	free   time.Duration // since when the lock has been seen free; 0: held
+	back   time.Duration // since when reads succeed again after an outage; 0: there was none
+}
+
+// run follows the records until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		index := w.index
+		if w.err != nil {
+			index = 0
+		}
+		w.mu.Unlock()
+		v, err := w.next(ctx, index)
+		if ctx.Err() != nil {
+			return
+		}
+		_, err = w.take(v, index, err) // an answer that cannot be read is a failure like no answer: it is not asked for at once again
+		w.wake()
+		if err != nil {
+			pause(ctx, watchRetry)
+		}
+	}
+}
+
+func (w *watch) next(ctx context.Context, index uint64) (election.View, error) {
+	if index == 0 {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		return w.store.Read(ctx, w.keys.Prefix, false)
+	}
+	return w.store.Wait(ctx, w.keys.Prefix, index, watchMax)
+}
+
+// refresh reads the records now, consistently, and returns what it saw.
+func (w *watch) refresh(ctx context.Context) (roles.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	v, err := w.store.Read(ctx, w.keys.Prefix, true)
+	if err != nil {
+		return roles.View{}, err
+	}
+	return w.take(v, v.Index, nil)
+}
+
+// take adopts an answer. since is the index the question started from.
+func (w *watch) take(v election.View, since uint64, err error) (roles.View, error) {
+	var view roles.View
+	var extra cluster.Extra
+	if err == nil {
+		view, extra, err = w.keys.Parse(v)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		if w.err == nil {
+			w.failed = w.now()
+		}
+		w.err = err
+		return roles.View{}, err
+	}
+	if w.err == nil && v.Index < w.index && w.index != since {
+		return w.view, nil // this answer was overtaken by a refresh; a store that went back in time is read again next
+	}
+	extra.NoteFailovers(w.extra, w.now())
+	if w.err != nil && w.now()-w.failed >= outageMin {
+		w.back = w.now()
+	}
+	w.view, w.extra, w.index, w.err = view, extra, v.Index, nil
+	switch {
+	case !view.Leader.Free():
+		w.free = 0
+	case w.free == 0:
+		w.free = w.now()
+	}
+	return view, nil
+}
+
+// current returns the newest view; it is not OK once reads have been failing for longer than patience. The error is
+// the newest failure, for the operator's sentence.
+func (w *watch) current(patience time.Duration) (v roles.View, x cluster.Extra, leaderFree time.Duration, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v, x = w.view, w.extra
+	if w.err != nil && w.now()-w.failed > patience {
+		v.OK = false
+	}
+	if w.free != 0 {
+		leaderFree = w.now() - w.free
+	}
+	return v, x, leaderFree, w.err
+}
+
+// sinceBack is for how long Consul has answered again after an outage; 0 when there was none.
+func (w *watch) sinceBack() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.back == 0 || w.err != nil {
+		return 0
+	}
+	return max(w.now()-w.back, 1)
+}
+
+// historyKeys lists the entries of the history there are, the oldest first.
+func (w *watch) historyKeys() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.extra.HistoryKeys()
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+const patience = 2 * time.Second
+
+// newWatch is a watch over the in-memory store, in simulated time. It runs until the test ends.
+func newWatch(t *testing.T, m *election.Memory) *watch {
+	t.Helper()
+	began := time.Now()
+	w := &watch{store: m.Node("n1"), keys: cluster.KeysOf("main"), wake: func() {}, now: func() time.Duration { return time.Since(began) + time.Hour }}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return w
+}
+
+// put writes a record as somebody else does.
+func put(t *testing.T, m *election.Memory, key string, record any) {
+	t.Helper()
+	ok, why, err := m.Txn(t.Context(), election.Set(key, cluster.Encode(record)))
+	require.NoError(t, err)
+	require.True(t, ok, why)
+	synctest.Wait()
+}
+
+func TestWatchShowsAChangeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		w := newWatch(t, m)
+		synctest.Wait()
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 3, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		v, _, _, err := w.current(patience)
+		require.NoError(t, err)
+		require.True(t, v.OK)
+		require.Equal(t, uint64(3), v.Sync.Term)
+	})
+}
+
+func TestWatchIsOnlyAMemoryAfterItsPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		w := newWatch(t, m)
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 3, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		m.Partition("n1", true)
+		time.Sleep(watchMax + time.Second) // the query that is under way may last that long
+		_, err := w.refresh(t.Context())
+		require.Error(t, err)
+		time.Sleep(patience + time.Second)
+		v, _, _, err := w.current(patience)
+		require.Error(t, err)
+		require.False(t, v.OK)
+		require.Equal(t, uint64(3), v.Sync.Term, "what was known is still shown")
+
+		m.Partition("n1", false)
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 4, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		time.Sleep(2 * watchRetry)
+		v, _, _, err = w.current(patience)
+		require.NoError(t, err)
+		require.True(t, v.OK)
+		require.Equal(t, uint64(4), v.Sync.Term)
+	})
+}
+
+func TestGarbageIsNeverTakenForAMissingRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		w := newWatch(t, m)
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 3, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		put(t, m, w.keys.Sync(), "garbage")
+		time.Sleep(patience + time.Second)
+		v, _, _, err := w.current(patience)
+		require.NoError(t, err)
+		require.Len(t, v.Garbled, 1)
+		require.Equal(t, roles.KeySync, v.Garbled[0].Key)
+		require.NotZero(t, v.GarbledVer(roles.KeySync), "what is written over it is based on this very garbage")
+	})
+}
+
+func TestAnOvertakenAnswerIsIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		keys := cluster.KeysOf("main")
+		w := &watch{store: m.Node("n1"), keys: keys, wake: func() {}, now: election.Boottime}
+		put(t, m, keys.Sync(), roles.Sync{Term: 3, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		old, err := m.Read(t.Context(), keys.Prefix, true)
+		require.NoError(t, err)
+		put(t, m, keys.Sync(), roles.Sync{Term: 4, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}})
+		_, err = w.refresh(t.Context())
+		require.NoError(t, err)
+
+		v, err := w.take(old, 1, nil) // a slow answer to a question asked before the refresh
+		require.NoError(t, err)
+		require.Equal(t, uint64(4), v.Sync.Term)
+		v, err = w.take(old, w.index, nil) // asked after it: the store itself went back in time
+		require.NoError(t, err)
+		require.Equal(t, uint64(3), v.Sync.Term)
+	})
+}
+
+func TestWatchCountsHowLongTheLockHasBeenFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		w := newWatch(t, m)
+		s := m.Session("n2", 3*time.Second)
+		require.NoError(t, s.Open(t.Context()))
+		got, err := s.Acquire(t.Context(), w.keys.Leader(), []byte("n2~1~u"))
+		require.NoError(t, err)
+		require.True(t, got)
+		synctest.Wait()
+		v, _, free, _ := w.current(patience)
+		require.False(t, v.Leader.Free())
+		require.Zero(t, free)
+
+		m.Expire(s.ID())
+		synctest.Wait()
+		time.Sleep(time.Second)
+		v, _, free, _ = w.current(patience)
+		require.True(t, v.Leader.Expired(), "its session ended: it did not let go by itself")
+		require.Equal(t, time.Second, free)
+	})
+}
+
+func TestAnOutageOfConsulIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		began := time.Now()
+		w := &watch{store: m.Node("n1"), keys: cluster.KeysOf("main"), wake: func() {}, now: func() time.Duration { return time.Since(began) + time.Hour }}
+		away := func(d time.Duration) {
+			m.Partition("n1", true)
+			_, err := w.refresh(t.Context())
+			_, _ = w.take(election.View{}, 0, err)
+			time.Sleep(d)
+			m.Partition("n1", false)
+		}
+		_, err := w.refresh(t.Context())
+		require.NoError(t, err)
+		away(outageMin / 2)
+		_, err = w.refresh(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, w.sinceBack(), "a lost answer is no outage")
+		away(outageMin)
+		require.Zero(t, w.sinceBack(), "not back yet")
+		_, err = w.refresh(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Equal(t, time.Second, w.sinceBack())
+	})
+}

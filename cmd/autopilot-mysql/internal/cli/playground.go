@@ -1,0 +1,99 @@
+package cli
+
+import "context"
+
+type playgroundCmd struct {
+	Up    upCmd    `cmd:"" default:"withargs" help:"Start the playground, or bring it back; Ctrl-C ends it (default)."`
+	Kill  killCmd  `cmd:"" help:"Kill a whole node at once: guard, agent and mysqld."`
+	Stop  stopCmd  `cmd:"" help:"Stop a node gracefully; it stays stopped."`
+	Start startCmd `cmd:"" help:"Start a node."`
+	Add   addCmd   `cmd:"" help:"Add fresh nodes."`
+	Down  downCmd  `cmd:"" help:"End everything."`
+}
+
+// Help is the long text of `playground --help`.
+func (*playgroundCmd) Help() string {
+	return "Example: autopilot-mysql playground --nodes 3 --detach && autopilot-mysql playground kill node-1"
+}
+
+type (
+	upCmd    struct{ PlaygroundUp }
+	killCmd  struct{ PlaygroundNode }
+	stopCmd  struct{ PlaygroundNode }
+	startCmd struct{ PlaygroundNode }
+	addCmd   struct{ PlaygroundAdd }
+	downCmd  struct{ PlaygroundDown }
+)
+
+// Help is the long text of `playground up --help`.
+func (*upCmd) Help() string {
+	return `Arguments after -- go to every node's run: autopilot-mysql playground up -- --policy strict
+
+Ready means: one primary, its standbys, everything healthy. playground.json in the directory says where everything is.
+
+Example: autopilot-mysql playground up --nodes 5 --lease 1s --dir /tmp/five`
+}
+
+// Help is the long text of `playground kill --help`.
+func (*killCmd) Help() string { return "Example: autopilot-mysql playground kill node-1" }
+
+// Help is the long text of `playground stop --help`.
+func (*stopCmd) Help() string { return "Example: autopilot-mysql playground stop node-1" }
+
+// Help is the long text of `playground start --help`.
+func (*startCmd) Help() string { return "Example: autopilot-mysql playground start node-1" }
+
+// Help is the long text of `playground add --help`.
+func (*addCmd) Help() string { return "Example: autopilot-mysql playground add 2" }
+
+// Help is the long text of `playground down --help`.
+func (*downCmd) Help() string { return "Example: autopilot-mysql playground down" }
+
+// Run is called by kong.
+func (c *upCmd) Run(ctx context.Context, inv *Invocation) error {
+	if _, err := inv.resolve(&c.Logging, &c.Logging); err != nil {
+		return err
+	}
+	after := c.RestartAfter
+	if c.Nodes < 0 || c.Acks < 0 || c.Lease < 0 || c.Timeout <= 0 || after != nil && *after < 0 {
+		return &Error{Code: Usage, What: "cannot read the command line", Why: "numbers and times must not be negative", Next: "see autopilot-mysql playground up --help"}
+	}
+	c.NodeArgs = inv.extra
+	return perform(ctx, inv, "start playground", inv.handlers.PlaygroundUp, c.PlaygroundUp)
+}
+
+// Run is called by kong.
+func (c *killCmd) Run(ctx context.Context, inv *Invocation) error {
+	return perform(ctx, inv, "kill node", inv.handlers.PlaygroundKill, c.PlaygroundNode)
+}
+
+// Run is called by kong.
+func (c *stopCmd) Run(ctx context.Context, inv *Invocation) error {
+	return perform(ctx, inv, "stop node", inv.handlers.PlaygroundStop, c.PlaygroundNode)
+}
+
+// Run is called by kong.
+func (c *startCmd) Run(ctx context.Context, inv *Invocation) error {
+	return perform(ctx, inv, "start node", inv.handlers.PlaygroundStart, c.PlaygroundNode)
+}
+
+// Run is called by kong.
+func (c *addCmd) Run(ctx context.Context, inv *Invocation) error {
+	if c.Count < 1 {
+		return &Error{Code: Usage, What: "cannot read the command line", Why: "at least one node is added", Next: "see autopilot-mysql playground add --help"}
+	}
+	return perform(ctx, inv, "add nodes", inv.handlers.PlaygroundAdd, c.PlaygroundAdd)
+}
+
+// Run is called by kong.
+func (c *downCmd) Run(ctx context.Context, inv *Invocation) error {
+	return perform(ctx, inv, "end playground", inv.handlers.PlaygroundDown, c.PlaygroundDown)
+}
+
+// perform calls a handler that may not be there.
+func perform[O any](ctx context.Context, inv *Invocation, what string, handler func(context.Context, *Invocation, O) error, o O) error {
+	if handler == nil {
+		return missing(what)
+	}
+	return handler(ctx, inv, o)
+}

@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// HistoryKeep is how many entries of the history are kept, the newest ones.
+const HistoryKeep = 200
+
+// HistoryKind is what happened.
+type HistoryKind string
+
+// The kinds of entries.
+const (
+	HistoryPromotion HistoryKind = "promotion" // a node opened a term
+	HistoryAttached  HistoryKind = "attached"  // a new agent went on with its mysqld's open term
+	HistoryStepDown  HistoryKind = "step-down" // a primary let go in order
+	HistoryLost      HistoryKind = "lost"      // a primary lost its lease or its mysqld
+	HistoryTakeBack  HistoryKind = "take-back" // a primary got its lock back in a new term, without a pause
+	HistoryRebuild   HistoryKind = "rebuild"   // a node gave its data up, or got new data
+	HistoryRequest   HistoryKind = "request"   // an operator's request ended
+	HistoryForced    HistoryKind = "forced"    // an operator gave acknowledged writes up
+	HistoryWaiting   HistoryKind = "waiting"   // there is no primary and nobody can become one
+	HistoryPause     HistoryKind = "pause"
+	HistoryResume    HistoryKind = "resume"
+	HistorySettings  HistoryKind = "settings"
+)
+
+// Phases is how long each part of a failover took, at the winner, in milliseconds; -1: it was not seen. Detect is from the
+// last packet of the old primary until its lock was free.
+type Phases struct {
+	Detect  float64 `json:"detect_ms"`
+	Seal    float64 `json:"seal_ms"`
+	Elect   float64 `json:"elect_ms"`
+	Drain   float64 `json:"drain_ms"`
+	Promote float64 `json:"promote_ms"`
+	Open    float64 `json:"open_ms"`
+}
+
+// String is one line for people.
+func (p Phases) String() string {
+	var parts []string
+	for _, x := range []struct {
+		name string
+		ms   float64
+	}{{"detect", p.Detect}, {"seal", p.Seal}, {"elect", p.Elect}, {"drain", p.Drain}, {"promote", p.Promote}, {"open", p.Open}} {
+		if x.ms >= 0 {
+			parts = append(parts, fmt.Sprintf("%s %.0f", x.name, x.ms))
+		}
+	}
+	return strings.Join(parts, ", ") + " ms"
+}
+
+// Lap is one part of something that takes milliseconds.
+type Lap struct {
+	Name string  `json:"name"`
+	MS   float64 `json:"ms"`
+}
+
+// Laps are the parts of a hand-over at the node that took over, from the end of writes at the old primary on.
+type Laps []Lap
+
+// String is one line for people.
+func (l Laps) String() string {
+	parts := make([]string, 0, len(l))
+	for _, x := range l {
+		parts = append(parts, fmt.Sprintf("%s %.1f", x.Name, x.MS))
+	}
+	return strings.Join(parts, ", ") + " ms"
+}
+
+// HistoryEntry is one thing worth remembering.
+type HistoryEntry struct {
+	At   time.Time   `json:"at"`
+	Kind HistoryKind `json:"kind"`
+	// Node is where it happened; "" when it was an operator's doing.
+	Node   string  `json:"node,omitempty"`
+	Term   uint64  `json:"term,omitempty"`
+	Why    string  `json:"why"`
+	Phases *Phases `json:"phases,omitempty"`
+	Laps   *Laps   `json:"laps,omitempty"` // of a promotion by hand-over
+	// GapMS is for how long nobody could write, as the new primary knows it; 0 when it does not.
+	GapMS   float64 `json:"gap_ms,omitempty"`
+	Request string  `json:"request,omitempty"` // id
+	State   string  `json:"state,omitempty"`   // how the request ended
+	By      string  `json:"by,omitempty"`
+}
+
+// HistoryKey is where an entry goes: keys sort by time.
+func (k Keys) HistoryKey(e HistoryEntry) string {
+	who := e.Node
+	if who == "" {
+		who = "operator"
+	}
+	return k.History() + e.At.UTC().Format("20060102T150405.000000Z") + "-" + who
+}
+
+// WriteHistory is the transaction that adds an entry and forgets what is beyond the newest HistoryKeep of those seen.
+func (k Keys) WriteHistory(e HistoryEntry, seen []string) []election.Op {
+	ops := []election.Op{election.Set(k.HistoryKey(e), Encode(e))}
+	const most = 30 // a transaction takes 64 steps
+	for _, old := range seen[:max(0, min(most, len(seen)+1-HistoryKeep))] {
+		ops = append(ops, election.Delete(old))
+	}
+	return ops
+}
+
+// History reads the entries of a view, the oldest first; what cannot be read is left out.
+func (x Extra) History() []HistoryEntry {
+	out := make([]HistoryEntry, 0, len(x.history))
+	for _, kv := range x.history {
+		var e HistoryEntry
+		if json.Unmarshal(kv.Value, &e) == nil && !e.At.IsZero() {
+			out = append(out, e)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b HistoryEntry) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// HistoryKeys are the keys of all entries, the oldest first.
+func (x Extra) HistoryKeys() []string {
+	out := make([]string, len(x.history))
+	for i, kv := range x.history {
+		out[i] = kv.Key
+	}
+	return out
+}
+
+// RequestEntry is what the history says about a request that ended.
+func RequestEntry(node string, term uint64, r roles.Request) HistoryEntry {
+	what := string(r.Kind)
+	if r.Node != "" {
+		what += " " + r.Node
+	}
+	why := fmt.Sprintf("%s: %s: %s", what, r.State, r.Outcome)
+	if r.Guard != "" {
+		why = fmt.Sprintf("%s: %s by guard %s: %s", what, r.State, r.Guard, r.Outcome)
+	}
+	return HistoryEntry{Kind: HistoryRequest, Node: node, Term: term, Why: why, Request: r.ID, State: string(r.State), By: r.By}
+}

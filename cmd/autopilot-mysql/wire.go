@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/guard"
+	"github.com/autopilot-mysql/autopilot-mysql/engine"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// handlers is what the commands do.
+func handlers() cli.Handlers {
+	h := cli.Handlers{Version: version, Run: run, Agent: runAgent, Status: status, FSM: fsm, SnapshotHandlers: snapshotHandlers()}
+	addOperations(&h)
+	addPlayground(&h)
+	h.More = append(h.More, cli.Command{Name: "healthcheck", Help: "Ask the node in this container how it is (the image's health check).", Struct: &healthcheck{}})
+	return h
+}
+
+// run turns this process into the guard, with the agent as its child.
+func run(ctx context.Context, inv *cli.Invocation, s *config.Settings) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	return cli.ExitStatus(guard.Run(ctx, guard.Options{
+		Agent: append([]string{exe}, inv.AgentArgs()...), StopTimeout: s.StopTimeout, Stderr: inv.Stderr,
+	}))
+}
+
+// fsm prints or checks the declared machine.
+func fsm(_ context.Context, inv *cli.Invocation, o cli.FSM) error {
+	if !o.Check {
+		return engine.Write(inv.Stdout, o.Format, roles.Table())
+	}
+	found := engine.Check(roles.Table())
+	for _, p := range found {
+		fmt.Fprintln(inv.Stdout, p)
+	}
+	if len(found) > 0 {
+		return &cli.Error{What: "check state machine", Why: fmt.Sprintf("%d problems", len(found)), Next: "correct roles/table.go"}
+	}
+	_, err := fmt.Fprintln(inv.Stdout, "the table is sound: no duplicate, unknown, unreachable or forgotten entry")
+	return err
+}
