@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+)
+
+// stand is a cluster of ours with clients that write to it.
+type stand struct {
+	*harness.Cluster
+	t     testing.TB
+	fleet *fleet
+	end   context.CancelFunc
+	nodes int
+}
+
+// setUp starts a cluster and its clients.
+func setUp(t testing.TB, o harness.Options, writers int) *stand {
+	t.Helper()
+	s := &stand{Cluster: harness.Up(t, o), t: t, nodes: o.Nodes}
+	d := s.WaitWhole(s.nodes)
+	open := func(addr string) (*sql.DB, error) { return harness.Open(d, addr) }
+	require.NoError(t, makeTable(open, d.Node(d.Primary).MySQL))
+	ctx, cancel := context.WithCancel(context.Background())
+	s.end = cancel
+	s.fleet = start(inConsul(ctx, d.Consul), open, writers)
+	t.Cleanup(func() { s.fleet.stop(); cancel() })
+	require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+	return s
+}
+
+// check stops the clients and compares their books with every node. It returns how many writes were acknowledged, how many
+// got an error, and demands that none is lost.
+func (s *stand) check(r *result) {
+	s.t.Helper()
+	s.fleet.stop()
+	s.WaitSame()
+	lost := 0
+	for _, n := range s.Doc().Nodes {
+		missing, err := s.fleet.lost(n.MySQL)
+		require.NoError(s.t, err)
+		lost += missing
+	}
+	acked, failed := s.fleet.count()
+	r.note("%d writes acknowledged, %d got an error, %d acknowledged ones lost", acked, failed, lost)
+	require.Zero(s.t, lost, "acknowledged writes are lost")
+	s.end()
+	s.Close()
+}
+
+// entry is what the bench reads of an entry of the cluster's history.
+type entry struct {
+	At     time.Time          `json:"at"`
+	Kind   string             `json:"kind"`
+	Node   string             `json:"node"`
+	Term   uint64             `json:"term"`
+	Phases map[string]float64 `json:"phases"`
+	Laps   []struct {
+		Name string  `json:"name"`
+		MS   float64 `json:"ms"`
+	} `json:"laps"`
+}
+
+// promotion waits for the history's entry about the opening of a term.
+func (s *stand) promotion(term uint64) entry {
+	s.t.Helper()
+	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(20 * time.Millisecond) {
+		for name, k := range s.Keys() {
+			var e entry
+			if strings.HasPrefix(name, "history/") && json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
+				return e
+			}
+		}
+		require.True(s.t, time.Now().Before(deadline), "the history says nothing about term %d", term)
+	}
+}
+
+// phases adds the parts of an opening, and how long the clients then took to find it.
+func (r *result) phases(prefix string, e entry, g gap) {
+	for _, p := range []string{"detect", "seal", "elect", "drain", "promote", "open"} {
+		if v, ok := e.Phases[p+"_ms"]; ok && v >= 0 {
+			r.of(prefix+"phase "+p, "ms").add(v)
+		}
+	}
+	for _, l := range e.Laps {
+		r.of(prefix+"phase "+l.Name, "ms").add(l.MS)
+	}
+	if d := g.Found.Sub(e.At); d > 0 {
+		r.of(prefix+"phase discovery", "ms").took(d)
+	}
+}
+
+// request is an operator's request as it lies in Consul.
+type request struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Node    string    `json:"node,omitempty"`
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+	State   string    `json:"state"`
+	Outcome string    `json:"outcome,omitempty"`
+	GapMS   float64   `json:"gap_ms,omitempty"`
+}
+
+// switchover asks for a planned one and returns its outcome.
+func (s *stand) switchover(d harness.Document, to string) (request, error) {
+	r := request{ID: fmt.Sprintf("%d", time.Now().UnixNano()), Kind: "switchover", Node: to, By: "bench", At: time.Now().UTC(), State: "open"}
+	key := "/v1/kv/mysql/" + d.Cluster + "/requests/" + r.ID
+	body, err := json.Marshal(r)
+	if err != nil {
+		return r, err
+	}
+	s.Consul(http.MethodPut, key+"?cas=0", body)
+	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(100 * time.Millisecond) {
+		if b := s.Consul(http.MethodGet, key+"?raw", nil); len(bytes.TrimSpace(b)) > 0 {
+			if err := json.Unmarshal(b, &r); err != nil {
+				return r, err
+			}
+		}
+		if r.State != "open" && r.State != "running" {
+			return r, nil
+		}
+		if time.Now().After(deadline) {
+			return r, fmt.Errorf("the request has no outcome: %+v", r)
+		}
+	}
+}
+
+// standbyOf is a node that could take over.
+func standbyOf(d harness.Document) harness.Node {
+	for _, n := range d.Nodes {
+		if n.State == "standby" && n.Healthy {
+			return n
+		}
+	}
+	return harness.Node{}
+}

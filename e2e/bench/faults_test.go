@@ -1,0 +1,110 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+)
+
+// rounds is how often a fault is measured: what is given, or BENCH_ROUNDS.
+func rounds(n int) int {
+	if v, err := strconv.Atoi(os.Getenv("BENCH_ROUNDS")); err == nil && v > 0 {
+		return v
+	}
+	return n
+}
+
+// aLong lease is longer than anything that is measured: a failover under it was not waited for.
+const aLong = 10 * time.Second
+
+// switchovers measures planned ones under writers.
+func switchovers(writers int, servers, client float64) func(*testing.T, *result) {
+	return func(t *testing.T, r *result) {
+		s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "1s"}, writers)
+		own, seen, at := r.of("on the servers, as the product tells", "ms"), r.of("on the servers, seen from outside", "ms"), r.of("at clients through discovery", "ms")
+		own.Target, at.Target = servers, client
+		refused := 0
+		for i := 0; i < rounds(15); i++ {
+			d := s.WaitWhole(3)
+			to := standbyOf(d)
+			began := time.Now()
+			end := s.fleet.knock(to.MySQL)
+			q, err := s.switchover(d, to.Name)
+			require.NoError(t, err)
+			if q.State != "done" {
+				end()
+				t.Logf("%s: %s", q.State, q.Outcome)
+				time.Sleep(time.Second)
+				if refused++; refused > 5 {
+					t.Fatalf("not handed over: %s", q.Outcome)
+				}
+				i--
+				continue
+			}
+			require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+			end()
+			g := s.fleet.longest(began)
+			own.add(q.GapMS)
+			seen.took(g.Servers)
+			at.took(g.Client)
+			e := s.promotion(d.Term + 1)
+			r.phases("", e, g)
+			line := ""
+			for _, l := range e.Laps {
+				line += fmt.Sprintf(" %s %.1f", l.Name, l.MS)
+			}
+			t.Logf("%s to %s: told %.1f ms, servers %.1f, client %.1f:%s", d.Primary, to.Name, q.GapMS, ms(g.Servers), ms(g.Client), line)
+		}
+		if refused > 0 {
+			r.note("%d were not begun or were undone, without harm, and asked for again", refused)
+		}
+		s.check(r)
+	}
+}
+
+// failovers measures a fault of the primary.
+func failovers(o harness.Options, writers, count int, target float64, hit func(*stand, harness.Document)) func(*testing.T, *result) {
+	return func(t *testing.T, r *result) {
+		s := setUp(t, o, writers)
+		at := r.of("at clients through discovery", "ms")
+		at.Target = target
+		for range rounds(count) {
+			d := s.WaitWhole(s.nodes)
+			began := time.Now()
+			hit(s, d)
+			after := s.WaitNewPrimary(d.Primary, d.Term)
+			require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+			g := s.fleet.longest(began)
+			at.took(g.Client)
+			e := s.promotion(after.Term)
+			r.phases("", e, g)
+			t.Logf("%s to %s: client %.1f ms, %v", d.Primary, after.Primary, ms(g.Client), e.Phases)
+			s.repair(d.Primary)
+		}
+		s.check(r)
+	}
+}
+
+// repair lets a node that was frozen go on; a dead one is started again by the playground.
+func (s *stand) repair(node string) {
+	if n := s.Doc().Node(node); n.Pids.Guard != 0 {
+		for _, pid := range []int{n.Pids.Mysqld, n.Pids.Agent, n.Pids.Guard} {
+			if pid != 0 {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
+	}
+}
+
+func killNode(s *stand, d harness.Document)   { s.Kill(d.Primary) }
+func freezeNode(s *stand, d harness.Document) { s.Freeze(d.Node(d.Primary)) }
+func killMysqld(s *stand, d harness.Document) {
+	s.Signal(d.Node(d.Primary).Pids.Mysqld, syscall.SIGKILL)
+}

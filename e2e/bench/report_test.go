@@ -1,0 +1,57 @@
+package bench
+
+import (
+	"encoding/xml"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestReport_says_median_spread_and_target(t *testing.T) {
+	dir := t.TempDir()
+	r := &result{Name: "a-fault", Says: "something <breaks>", At: time.Unix(0, 0).UTC(), Commit: "abc", Foreign: "quiet"}
+	s := r.of("at clients through discovery", "ms")
+	s.Target = 30
+	for _, v := range []float64{50, 10, 20} {
+		s.add(v)
+	}
+	r.of("throughput", "%").add(98)
+	r.of("throughput", "%").Target, r.of("throughput", "%").AtLeast = 99, true
+	require.NoError(t, r.save(dir))
+	require.NoError(t, report(dir, []string{"missing", "a-fault"}))
+	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "| at clients through discovery | 20 | 10 | 50 | 3 | ms | ≤ 30 met |")
+	require.Contains(t, string(text), "| throughput | 98 | 98 | 98 | 1 | % | ≥ 99 **missed** |")
+
+	short := filepath.Join(dir, "short.md")
+	require.NoError(t, digest(short, dir, []string{"a-fault"}))
+	text, err = os.ReadFile(short)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "| a-fault | at clients through discovery | 20 ms | 10 to 50 | 3 | ≤ 30, met |")
+
+	picture, err := os.ReadFile(filepath.Join(dir, "a-fault.svg"))
+	require.NoError(t, err)
+	require.Equal(t, 3, strings.Count(string(picture), "<circle"))
+	for d := xml.NewDecoder(strings.NewReader(string(picture))); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
+func TestLongest_tells_discovery_from_the_servers(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(1000, int64(ms)*int64(time.Millisecond)) }
+	f := &fleet{acks: []ack{{id: 1, at: at(0), from: "a"}, {id: 2, at: at(5), from: "a"}, {id: 3, at: at(25), from: "b", knocks: true}, {id: 4, at: at(60), from: "b"}, {id: 5, at: at(61), from: "b"}}}
+	g := f.longest(at(5))
+	require.Equal(t, 20*time.Millisecond, g.Servers)
+	require.Equal(t, 55*time.Millisecond, g.Client)
+	require.Equal(t, at(60), g.Found)
+}

@@ -1,0 +1,31 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+)
+
+// scenarios are all there are, the quick ones first.
+func scenarios() []scenario {
+	lease := func(d time.Duration, nodes int) harness.Options {
+		return harness.Options{Nodes: nodes, Lease: d, RestartAfter: "500ms"}
+	}
+	return []scenario{
+		{"appliers", "three bare semi-synchronous servers: do replicas keep up with 8 clients, by the number of parallel workers", appliers},
+		{"switchover-8", "planned switchover, 8 clients writing as fast as they are acknowledged", switchovers(8, 30, 60)},
+		{"switchover-64", "planned switchover, 64 clients", switchovers(64, 80, 120)},
+		{"switchover-0", "planned switchover, one client writing every 5 ms", switchovers(0, 0, 0)},
+		{"node-killed", "guard, agent and mysqld of the primary killed at once, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 10, 3400, killNode)},
+		{"node-killed-lease-1s", "the same with a lease of 1 s", failovers(lease(time.Second, 3), 8, 10, 1400, killNode)},
+		{"mysqld-killed", "mysqld of the primary killed, its agent lives, 8 clients", failovers(lease(3*time.Second, 3), 8, 12, 350, killMysqld)},
+		{"mysqld-killed-64", "the same with 64 clients", failovers(lease(3*time.Second, 3), 64, 8, 0, killMysqld)},
+		{"node-frozen", "guard, agent and mysqld of the primary stopped, resumed after the failover, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 8, 3400, freezeNode)},
+		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode)},
+		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady},
+		{"restarts", "start-up: a killed standby until it acknowledges again, a new node until it follows", restarts},
+		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor},
+		{"group-replication", "MySQL Group Replication, single primary, its defaults, same mysqld, 8 clients that ask every member each 5 ms", groups(false)},
+		{"group-replication-tuned", "the same with member_expel_timeout=0", groups(true)},
+	}
+}

@@ -1,0 +1,216 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+)
+
+const (
+	// steadyLease is long enough for everybody who watches to be stopped for a window without anybody noticing.
+	steadyLease = 30 * time.Second
+	// window is how long throughput is measured at a time.
+	window = 7 * time.Second
+	// watched is how long the cost of an idle and of a busy cluster is added up.
+	watched = 20 * time.Second
+)
+
+// steady measures what watching costs. The throughput is of the very same servers, replication and clients, in turns with
+// all agents and guards running and with all of them stopped: what is left then is semi-synchronous replication by itself.
+func steady(t *testing.T, r *result) {
+	s := setUp(t, harness.Options{Nodes: 3, Lease: steadyLease}, 8)
+	s.cost(r, "8 clients writing: ")
+	ratio := r.of("throughput with agents and guards, of that without", "%")
+	ratio.Target, ratio.AtLeast = 99, true
+	with, without := r.of("commits with agents and guards", "/s"), r.of("commits without", "/s")
+	for i := range rounds(10) {
+		var a, b float64
+		if i%2 == 0 {
+			a, b = s.rate(window), s.stopped(window)
+		} else {
+			b, a = s.stopped(window), s.rate(window)
+		}
+		with.add(a)
+		without.add(b)
+		ratio.add(100 * a / b)
+		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a, b, 100*a/b)
+	}
+	mean, half := ratio.interval()
+	r.note("throughput with agents and guards is %.1f %% ± %.1f (95 %% interval of the mean of %d pairs, in turns) of the same servers without them", mean, half, len(ratio.Values))
+	s.WaitWhole(3)
+	s.fleet.stop()
+	s.cost(r, "idle: ")
+	s.check(r)
+}
+
+// interval is the mean and half the width of its 95 % interval, by Student's t.
+func (s series) interval() (mean, half float64) {
+	n := float64(len(s.Values))
+	for _, v := range s.Values {
+		mean += v / n
+	}
+	var square float64
+	for _, v := range s.Values {
+		square += (v - mean) * (v - mean)
+	}
+	t := map[int]float64{2: 12.7, 3: 4.3, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}[len(s.Values)]
+	if t == 0 {
+		t = 2.1
+	}
+	return mean, t * math.Sqrt(square/(n-1)/n)
+}
+
+// rate is how many writes per second are acknowledged during d.
+func (s *stand) rate(d time.Duration) float64 {
+	before, _ := s.fleet.count()
+	began := time.Now()
+	time.Sleep(d)
+	after, _ := s.fleet.count()
+	return float64(after-before) / time.Since(began).Seconds()
+}
+
+// stopped is the rate while nobody looks after the servers.
+func (s *stand) stopped(d time.Duration) float64 {
+	nodes := s.Doc().Nodes
+	for _, n := range nodes {
+		s.Signal(n.Pids.Guard, syscall.SIGSTOP)
+	}
+	for _, n := range nodes {
+		s.Signal(n.Pids.Agent, syscall.SIGSTOP)
+	}
+	rate := s.rate(d)
+	for _, n := range nodes {
+		s.Signal(n.Pids.Agent, syscall.SIGCONT)
+	}
+	for _, n := range nodes {
+		s.Signal(n.Pids.Guard, syscall.SIGCONT)
+	}
+	time.Sleep(time.Second) // leases are renewed
+	return rate
+}
+
+// cost adds up what agents and guards use.
+func (s *stand) cost(r *result, when string) {
+	s.t.Helper()
+	nodes := s.Doc().Nodes
+	cpu := func() (all []float64) {
+		for _, n := range nodes {
+			all = append(all, cpuSeconds(n.Pids.Agent)+cpuSeconds(n.Pids.Guard))
+		}
+		return all
+	}
+	before, began := cpu(), time.Now()
+	time.Sleep(watched)
+	after, took := cpu(), time.Since(began).Seconds()
+	mem, used := r.of(when+"resident memory of agent and guard, per node", "MiB"), r.of(when+"CPU of agent and guard, per node", "% of a core")
+	routines := r.of(when+"goroutines of the agent", "")
+	mem.Target, used.Target = 40, 1
+	for i, n := range nodes {
+		mem.add(resident(n.Pids.Agent) + resident(n.Pids.Guard))
+		used.add(100 * (after[i] - before[i]) / took)
+		if v := metric(n.HTTP, "go_goroutines"); v > 0 {
+			routines.add(v)
+		}
+	}
+	if n := consulRequests(s.Consul(http.MethodGet, "/v1/agent/metrics", nil)); n > 0 {
+		r.of(when+"requests to Consul by the whole cluster", "/s").add(n)
+	}
+}
+
+const ticksPerSecond = 100 // USER_HZ of Linux
+
+func cpuSeconds(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	return (user + system) / ticksPerSecond
+}
+
+// resident is a process's memory in MiB.
+func resident(pid int) float64 {
+	v := field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS")
+	kib, _ := strconv.ParseFloat(strings.TrimSuffix(v, " kB"), 64)
+	return kib / 1024
+}
+
+// metric reads one number of a node's /metrics; -1 when it is not there.
+func metric(addr, name string) float64 {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return -1
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			n, _ := strconv.ParseFloat(v, 64)
+			return n
+		}
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return -1
+}
+
+// consulRequests is how many HTTP requests a second Consul counted in its newest whole interval of ten seconds.
+func consulRequests(b []byte) float64 {
+	var m struct {
+		Samples []struct {
+			Name  string
+			Count float64
+		}
+	}
+	if json.Unmarshal(b, &m) != nil {
+		return -1
+	}
+	n := 0.0
+	for _, s := range m.Samples {
+		if strings.HasPrefix(s.Name, "consul.http.") || strings.HasPrefix(s.Name, "consul.api.http") {
+			n += s.Count
+		}
+	}
+	return n / 10
+}
+
+// restarts measures how long a node that was killed takes to be in the ack set again.
+func restarts(t *testing.T, r *result) {
+	s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "0s"}, 8)
+	for range rounds(6) {
+		d := s.WaitWhole(3)
+		n := standbyOf(d)
+		s.Kill(n.Name)
+		s.Wait("it is gone", harness.FailoverLimit, func(d harness.Document) bool { return d.Node(n.Name).State != "standby" })
+		began := time.Now()
+		s.Start(n.Name)
+		s.Wait("it is a standby again", harness.FailoverLimit, func(d harness.Document) bool {
+			x := d.Node(n.Name)
+			return x.State == "standby" && x.AckMember && x.Pids.Mysqld != n.Pids.Mysqld
+		})
+		r.of("a standby killed and started again: until its acknowledgements count", "ms").took(time.Since(began))
+	}
+	for range rounds(3) {
+		s.WaitWhole(len(s.Doc().Nodes))
+		began := time.Now()
+		s.Add(1)
+		r.of("a new node: until it follows", "ms").took(time.Since(began))
+		require.LessOrEqual(t, len(s.Doc().Nodes), 6)
+	}
+	s.check(r)
+}

@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+)
+
+// TestCooldown: the first failover is not held back, the second one is, says so with the command that overrides it, and
+// comes when the time is over. A clean stop in the meantime is no failover and waits for nothing.
+func TestCooldown(t *testing.T) {
+	const cooldown = 40 * time.Second
+	c := harness.Up(t, harness.Options{Nodes: 4, RestartAfter: "0s", NodeArgs: []string{"--cooldown", cooldown.String(), "--max-ackers", "3"}})
+	w := load.Start(t, c)
+	whole := func(nodes int) harness.Document {
+		return c.Wait("one write is on more than one node", harness.ReadyLimit, func(d harness.Document) bool {
+			return d.Primary != "" && d.AckSet.Acks == 1 && len(d.AckSet.Members) == nodes && d.Count("standby") == nodes-1
+		})
+	}
+	first := whole(4)
+	c.Kill(first.Primary)
+	second := c.WaitNewPrimary(first.Primary, first.Term)
+	require.NotContains(t, c.Log(second.Primary), "failover held back", "the first one")
+	w.WaitAcks(20)
+	whole(3)
+
+	c.Stop(second.Primary)
+	third := c.WaitNewPrimary(second.Primary, second.Term)
+	w.WaitAcks(20)
+	require.NotContains(t, c.Log(third.Primary), "failover held back", "a clean stop")
+	if last := failovers(t, c).Last.At; time.Since(last) > cooldown {
+		t.Logf("the machine is too slow to tell whether the clean stop would have been held back: the failover was %v ago", time.Since(last))
+	}
+	whole(2)
+
+	c.Kill(third.Primary)
+	waitFor(t, "the status says that the failover is held back", func() bool {
+		s := c.Status()
+		return strings.Contains(s, "held back for another") && strings.Contains(s, "autopilot-mysql failover --to ")
+	})
+	c.WaitNewPrimary(third.Primary, third.Term)
+	w.WaitAcks(20)
+
+	f := failovers(t, c)
+	require.Equal(t, 2, f.LastHour, "the clean stop is not counted")
+	require.Equal(t, cooldown.Milliseconds(), f.CooldownMS)
+	require.Equal(t, third.Primary, f.Last.From)
+	w.Verify(c)
+	c.Down()
+}
+
+// failoversDoc is what status says about automatic failovers.
+type failoversDoc struct {
+	LastHour int `json:"last_hour"`
+	Last     struct {
+		At   time.Time `json:"at"`
+		From string    `json:"from"`
+	} `json:"last"`
+	CooldownMS int64 `json:"cooldown_ms"`
+}
+
+func failovers(t *testing.T, c *harness.Cluster) failoversDoc {
+	t.Helper()
+	d := c.Doc()
+	out, err := c.Command(30*time.Second, "status", "--consul", d.Consul, "--cluster", d.Cluster, "--output", "json")
+	require.NoError(t, err)
+	var status struct {
+		Failovers failoversDoc `json:"failovers"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &status))
+	return status.Failovers
+}

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+)
+
+// TestPrimaryKilled: the whole node dies under writers, several times in a row on the same cluster.
+func TestPrimaryKilled(t *testing.T) { primaryKilled(t, 3) }
+
+func primaryKilled(t *testing.T, rounds int) []string {
+	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+	var lines []string
+	for i := range rounds {
+		w := load.Start(t, c)
+		before := c.Doc()
+		old, at := before.Primary, time.Now()
+		c.Kill(old)
+		after := c.WaitNewPrimary(old, before.Term)
+		w.WaitAcksSince(at, 50)
+		d := c.WaitWhole(3)
+		require.Equal(t, "standby", d.Node(old).State, "the old primary: %s", d.Line())
+		w.WaitAcks(20)
+		gap := w.Gap(at) // not before: writes acknowledged while the kill was under way do not end the outage
+		v := w.Verify(c)
+		lines = append(lines, fmt.Sprintf("round %d: %s killed, %s took over in term %d, gap %v; %v", i+1, old, after.Primary, after.Term,
+			gap.Round(time.Millisecond), v))
+		t.Log(lines[len(lines)-1])
+	}
+	c.Down()
+	return lines
+}
+
+// atOnceLease is long enough that a hand-over which waits for it cannot be taken for one that does not.
+const atOnceLease = 20 * time.Second
+
+// TestHandsOverAtOnce: with the agent alive nobody waits for the lease to run out. The lock of a holder that says
+// nothing is free a lease after its last renewal, which is at most a third of it old.
+func TestHandsOverAtOnce(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: atOnceLease, RestartAfter: "1s"})
+	const tooLate = atOnceLease * 2 / 3
+
+	t.Run("mysqld killed", func(t *testing.T) {
+		c := c.On(t)
+		w := load.Start(t, c)
+		before := c.WaitWhole(3)
+		at := time.Now()
+		c.Signal(before.Node(before.Primary).Pids.Mysqld, syscall.SIGKILL)
+		c.WaitNewPrimary(before.Primary, before.Term)
+		require.Less(t, time.Since(at), tooLate, "the new term opened when the lease may have run out")
+		w.WaitAcksSince(at, 50)
+		t.Logf("gap %v with a lease of %v", w.Gap(at), atOnceLease)
+		c.WaitWhole(3)
+		w.Verify(c)
+	})
+
+	t.Run("primary stopped", func(t *testing.T) {
+		c := c.On(t)
+		w := load.Start(t, c)
+		before := c.WaitWhole(3)
+		at := time.Now()
+		c.Stop(before.Primary)
+		c.WaitNewPrimary(before.Primary, before.Term)
+		w.WaitAcksSince(at, 50)
+		require.Less(t, w.Gap(at), tooLate, "the new term opened when the lease may have run out")
+		t.Logf("gap %v with a lease of %v", w.Gap(at), atOnceLease)
+		c.Start(before.Primary)
+		d := c.WaitWhole(3)
+		require.Equal(t, "standby", d.Node(before.Primary).State)
+		w.Verify(c)
+	})
+	if !t.Failed() {
+		c.Down()
+	}
+}

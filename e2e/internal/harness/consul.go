@@ -1,0 +1,102 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// consulLimit bounds one request of a test to Consul.
+const consulLimit = 10 * time.Second
+
+// Key is one key in Consul.
+type Key struct {
+	Key     string
+	Value   []byte
+	Session string
+	Index   uint64 `json:"ModifyIndex"`
+}
+
+// Consul makes one request to the cluster's Consul by hand, as an operator with curl would, and returns the answer.
+func (c *Cluster) Consul(method, path string, body []byte) []byte {
+	c.t.Helper()
+	b, err := c.ask(method, path, body)
+	require.NoError(c.t, err)
+	return b
+}
+
+func (c *Cluster) ask(method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), consulLimit)
+	defer cancel()
+	addr := c.via
+	if addr == "" {
+		addr = c.Doc().Consul
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
+	}
+	return b, err
+}
+
+// Via is the same cluster, asked about through another Consul agent.
+func (c *Cluster) Via(addr string) *Cluster {
+	other := *c
+	other.via = addr
+	return &other
+}
+
+// Prefix is where the cluster's keys lie.
+func (c *Cluster) Prefix() string { return "mysql/" + c.Doc().Cluster + "/" }
+
+// Keys reads the cluster's keys, by their name below the prefix.
+func (c *Cluster) Keys() map[string]Key {
+	c.t.Helper()
+	var list []Key
+	b := c.Consul(http.MethodGet, "/v1/kv/"+c.Prefix()+"?recurse&consistent", nil)
+	if len(b) > 0 {
+		require.NoError(c.t, json.Unmarshal(b, &list))
+	}
+	out := map[string]Key{}
+	for _, k := range list {
+		out[k.Key[len(c.Prefix()):]] = k
+	}
+	return out
+}
+
+// Record is what tests read of a node's record.
+type Record struct {
+	Key      string `json:"-"`
+	Name     string `json:"name"`
+	Receiver string `json:"receiver"`
+	Open     uint64 `json:"open"`
+	Session  string `json:"-"`
+}
+
+// Record is what a node says about itself; a zero Record when it says nothing that can be read.
+func (c *Cluster) Record(node string) Record {
+	c.t.Helper()
+	for name, k := range c.Keys() {
+		var r Record
+		if len(name) > 6 && name[:6] == "nodes/" && json.Unmarshal(k.Value, &r) == nil && r.Name == node && k.Session != "" {
+			r.Key, r.Session = name, k.Session
+			return r
+		}
+	}
+	return Record{}
+}

@@ -1,0 +1,120 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// ConsulServer is a Consul agent of the test's own, which nobody starts again when it is killed.
+type ConsulServer struct {
+	Addr string // of its HTTP API
+	t    testing.TB
+	dir  string
+	serf string
+	cmd  *exec.Cmd
+}
+
+// NewConsul starts a server; with of it starts a client agent of that server. It ends with the test.
+func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
+	t.Helper()
+	ports := FreePorts(t, 3)
+	s := &ConsulServer{t: t, dir: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), serf: fmt.Sprintf("127.0.0.1:%d", ports[2])}
+	listen := map[string]any{"http": ports[0], "server": ports[1], "serf_lan": ports[2], "serf_wan": -1, "https": -1, "dns": -1, "grpc": -1}
+	if version, err := exec.Command(Consul(t), "version").Output(); err == nil && !strings.HasPrefix(string(version), "Consul v1.8.") {
+		listen["grpc_tls"] = -1 // older ones refuse the word
+	}
+	settings := map[string]any{"bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "node_name": fmt.Sprintf("consul-%d", ports[0]), "ports": listen,
+		"disable_update_check": true, "leave_on_terminate": false, "skip_leave_on_interrupt": true, "log_level": "WARN",
+		"performance": map[string]any{"raft_multiplier": 1}}
+	if of == nil {
+		settings["server"], settings["bootstrap_expect"] = true, 1
+	} else {
+		settings["retry_join"], settings["retry_interval"] = []string{of.serf}, "1s"
+	}
+	b, err := json.Marshal(settings)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "consul.json"), b, 0o600))
+	t.Cleanup(s.Kill)
+	s.Start()
+	return s
+}
+
+// Start runs the process, also after a kill: its data is still there. It returns when there is a leader.
+func (s *ConsulServer) Start() {
+	s.t.Helper()
+	logs, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(s.t, err)
+	defer logs.Close()
+	s.cmd = exec.Command(Consul(s.t), "agent", "-config-file", filepath.Join(s.dir, "consul.json"), "-data-dir", filepath.Join(s.dir, "data"))
+	s.cmd.Stdout, s.cmd.Stderr = logs, logs
+	require.NoError(s.t, s.cmd.Start())
+	for deadline := time.Now().Add(FailoverLimit); !s.leads(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			require.Fail(s.t, "Consul has no leader", "%s", Tail(string(text), 20))
+		}
+	}
+}
+
+func (s *ConsulServer) leads() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/v1/status/leader", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return err == nil && resp.StatusCode == http.StatusOK && len(strings.TrimSpace(string(b))) > 2
+}
+
+// Kill ends the process at once and reaps it.
+func (s *ConsulServer) Kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Freeze stops the process where it stands; Thaw lets it go on. A killed one needs neither.
+func (s *ConsulServer) Freeze() {
+	s.t.Helper()
+	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Thaw lets a frozen process go on.
+func (s *ConsulServer) Thaw() {
+	s.t.Helper()
+	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGCONT))
+}
+
+// FreePorts are TCP ports that were free a moment ago.
+func FreePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}

@@ -1,0 +1,551 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+)
+
+// commandLimit bounds one operator's command; a rebuild copies data on a busy machine.
+const commandLimit = 4 * time.Minute
+
+// said is what an operator's command came to.
+type said struct {
+	code     int
+	out, err string
+}
+
+// operatorCommand is a command as an operator types it at a machine that reaches Consul and nothing else.
+func operatorCommand(ctx context.Context, t *testing.T, d harness.Document, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, harness.Binary(t), args...)
+	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+d.Consul, "AUTOPILOT_CLUSTER="+d.Cluster, "USER=tester")
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+func operator(t *testing.T, d harness.Document, args ...string) said {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	s, err := saidBy(ctx, operatorCommand(ctx, t, d, args...))
+	require.NoError(t, err)
+	return s
+}
+
+// saidBy runs a command to its end, whatever that is.
+func saidBy(ctx context.Context, cmd *exec.Cmd) (said, error) {
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return said{}, fmt.Errorf("%v does not end: %s%s", cmd.Args[1:], &out, &errs)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return said{}, fmt.Errorf("%v: %w", cmd.Args[1:], err)
+	}
+	return said{cmd.ProcessState.ExitCode(), out.String(), errs.String()}, nil
+}
+
+// works demands that the command is done, and returns what it printed.
+func works(t *testing.T, d harness.Document, args ...string) string {
+	t.Helper()
+	s := operator(t, d, args...)
+	require.Zerof(t, s.code, "%v: %s%s", args, s.out, s.err)
+	return s.out
+}
+
+// says demands an exit code and, on the last line of standard error, all of the words.
+func says(t *testing.T, d harness.Document, code int, words []string, args ...string) {
+	t.Helper()
+	s := operator(t, d, args...)
+	require.Equalf(t, code, s.code, "%v: %s%s", args, s.out, s.err)
+	lines := strings.Split(strings.TrimSpace(s.err), "\n")
+	for _, w := range words {
+		require.Containsf(t, lines[len(lines)-1], w, "%v", args)
+	}
+	require.NotContains(t, s.err, "goroutine")
+}
+
+// past is what `history --output json` says.
+type past struct {
+	Open    []struct{ ID, State, Kind string }
+	History []struct {
+		Kind, Node, Why, Request, State, By string
+		Term                                uint64
+		Phases                              map[string]float64
+	}
+}
+
+func historyOf(t *testing.T, d harness.Document) past {
+	t.Helper()
+	var p past
+	require.NoError(t, json.Unmarshal([]byte(works(t, d, "history", "--limit", "0", "--output", "json")), &p))
+	return p
+}
+
+// TestOperator: an operator's commands on one real cluster under writers.
+func TestOperator(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *harness.Cluster)
+	}{
+		{"refusals and bad input change nothing", refusedOrders},
+		{"without Consul", ordersWithoutConsul},
+		{"settings of the whole cluster", sharedSettings},
+		{"switchover", switchoverOrder},
+		{"maintenance of one node", maintenance},
+		{"rebuild", rebuildOrder},
+		{"two operators at the same moment", twoOperators},
+		{"the terminal is killed", terminalKilled},
+		{"pause, restarts, a dead primary, resume", pausedThroughout},
+		{"remove", removeOrder},
+	} {
+		ok := t.Run(part.name, func(t *testing.T) { part.run(t, c.On(t)) })
+		if !ok {
+			return // what comes after would tell of the same harm
+		}
+	}
+	c.Down()
+}
+
+func refusedOrders(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	p, s := d.Primary, d.Others()[0].Name
+	for _, o := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"rebuild", p}, 3, []string{"guard primary", "autopilot-mysql switchover"}},
+		{[]string{"remove", p, "--force"}, 3, []string{"guard primary", "autopilot-mysql switchover"}},
+		{[]string{"remove", s}, 3, []string{"guard node-lives", "autopilot-mysql remove " + s + " --force"}},
+		{[]string{"failover"}, 3, []string{"guard primary-lives", "autopilot-mysql switchover"}},
+		{[]string{"config", "set", "lease=9s"}, 3, []string{"guard unsafe-setting", "stop all nodes"}},
+		{[]string{"rebuild", "nobody"}, 2, []string{"no node nobody", p, s}},
+		{[]string{"remove", "nobody"}, 2, []string{"no node nobody"}},
+		{[]string{"switchover", "--to", "nobody"}, 2, []string{"no node nobody"}},
+		{[]string{"failover", "--to", "nobody"}, 2, []string{"no node nobody"}},
+		{[]string{"failover", "--force"}, 2, []string{"--accept-data-loss"}},
+		{[]string{"failover", "--accept-data-loss"}, 2, []string{"--force"}},
+		{[]string{"switchover", "--timeout", "0"}, 2, []string{"not positive"}},
+		{[]string{"switchover", "--timeout", "soon"}, 2, []string{"--timeout"}},
+		{[]string{"rebuild"}, 2, []string{"--help"}},
+		{[]string{"config", "set", "acks=0"}, 2, []string{"1 to 32"}},
+		{[]string{"config", "set", "port=1"}, 2, []string{"not a setting of the whole cluster"}},
+		{[]string{"config", "set", "acks"}, 2, []string{"KEY=VALUE"}},
+		{[]string{"history", "--request", "nothing"}, 2, []string{"no request nothing"}},
+		{[]string{"history", "--limit=-1"}, 2, []string{"negative"}},
+		{[]string{"pause", "--cluster", "nothing"}, 1, []string{`no cluster "nothing"`, "--cluster"}},
+		{[]string{"pause", p}, 3, []string{"guard primary", "autopilot-mysql switchover"}},
+		{[]string{"pause", "nobody"}, 2, []string{"no node nobody", p, s}},
+		{[]string{"pause", "--force"}, 2, []string{"--force"}},
+		{[]string{"pause", s, "--timeout", "0"}, 2, []string{"not positive"}},
+		{[]string{"resume", "nobody"}, 2, []string{"no node nobody"}},
+		{[]string{"config", "set", "acks=0", "--dry-run"}, 2, []string{"1 to 32"}},
+		{[]string{"remove", s, "--dry-run"}, 3, []string{"guard node-lives"}},
+		{[]string{"remove", s, "--force", "--dry-run"}, 0, nil},
+		{[]string{"failover", "--dry-run"}, 3, []string{"guard primary-lives"}},
+		{[]string{"pause", "--dry-run"}, 0, nil},
+		{[]string{"pause", s, "--dry-run"}, 0, nil},
+		{[]string{"resume", "--dry-run"}, 0, nil},
+		{[]string{"resume", s}, 0, nil}, // it is not in maintenance
+		{[]string{"config", "set", "acks=2", "--dry-run"}, 0, nil},
+		{[]string{"rebuild", s, "--dry-run"}, 0, nil},
+		{[]string{"switchover", "--dry-run"}, 0, nil},
+		{[]string{"failover", "--to", p}, 0, nil}, // it is already
+	} {
+		says(t, d, o.code, o.says, o.args...)
+	}
+	h := historyOf(t, d)
+	require.Empty(t, h.Open)
+	for _, e := range h.History {
+		require.NotContains(t, []string{"request", "pause", "settings", "forced"}, e.Kind, e.Why)
+	}
+	require.Equal(t, d.Term, c.Doc().Term)
+	require.Equal(t, 1, c.Doc().AckSet.Acks)
+}
+
+func ordersWithoutConsul(t *testing.T, c *harness.Cluster) {
+	d := c.Doc()
+	d.Consul = freeAddr(t)
+	for _, args := range [][]string{
+		{"switchover"}, {"failover"}, {"failover", "--to", "x", "--force", "--accept-data-loss", "--yes"}, {"rebuild", "x"}, {"remove", "x"}, {"pause"}, {"resume"}, {"pause", "x"}, {"resume", "x"},
+		{"history"}, {"config", "set", "acks=2"}, {"status"},
+	} {
+		s := operator(t, d, args...)
+		require.Equalf(t, 1, s.code, "%v: %s", args, s.err)
+		require.Lenf(t, strings.Split(strings.TrimSpace(s.err), "\n"), 1, "%v: %s", args, s.err)
+		require.Contains(t, s.err, "connection refused")
+		require.Contains(t, s.err, "--consul")
+	}
+}
+
+func sharedSettings(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	w := load.Start(t, c)
+	works(t, d, "config", "set", "acks=2")
+	c.Wait("each write on two more", harness.FailoverLimit, func(d harness.Document) bool { return d.AckSet.Acks == 2 })
+	w.WaitAcks(20)
+	require.Regexp(t, `(?m)^acks +2 +cluster$`, works(t, d, "config", "show"))
+	require.Regexp(t, `(?m)^max-lag +10s +default$`, works(t, d, "config", "show"))
+	works(t, d, "config", "set", "acks=")
+	c.Wait("each write on one more", harness.FailoverLimit, func(d harness.Document) bool { return d.AckSet.Acks == 1 })
+	w.WaitAcks(20)
+	require.Regexp(t, `(?m)^acks +1 +default$`, works(t, d, "config", "show"))
+	w.Verify(c)
+}
+
+func switchoverOrder(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	old, target := d.Primary, d.Others()[1].Name
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+	waitFor(t, target+" to be ready", func() bool { return operator(t, d, "switchover", "--to", target, "--dry-run").code == 0 })
+	out := works(t, d, "switchover", "--to", target, "--output", "json")
+	var answer struct {
+		Request struct {
+			State, Outcome string
+			GapMS          float64 `json:"gap_ms"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &answer), out)
+	require.Equal(t, "done", answer.Request.State)
+	require.Positive(t, answer.Request.GapMS)
+	after := c.WaitNewPrimary(old, d.Term)
+	require.Equal(t, target, after.Primary)
+	c.WaitWhole(3)
+	waitFor(t, old+" to be ready again", func() bool { return operator(t, d, "switchover", "--to", old, "--dry-run").code == 0 })
+	s := operator(t, d, "failover", "--to", old, "--force", "--accept-data-loss") // with a living primary nothing is forced, and nobody is asked
+	require.Zerof(t, s.code, "%s%s", s.out, s.err)
+	require.Contains(t, s.err, target+" is the primary and lives: this is a switchover")
+	c.Wait("it is back", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == old })
+	w.WaitAcks(20)
+	c.WaitWhole(3)
+	w.Verify(c)
+	var ends []string
+	for _, e := range historyOf(t, d).History {
+		require.NotEqual(t, "lost", e.Kind, "whoever hands over loses nothing: %s", e.Why)
+		if e.Kind == "request" && strings.HasPrefix(e.Why, "switchover ") {
+			ends = append(ends, e.State)
+		}
+	}
+	require.Equal(t, []string{"done", "done"}, ends)
+}
+
+// maintenance: a standby is taken out of service and can be stopped at leisure; with it back in service all is as before.
+func maintenance(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	node := d.Others()[0].Name
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+	results := make(chan said, 2) // two operators: both are told, one of them that it was so already
+	for range 2 {
+		go func() { results <- operator(t, d, "pause", node, "--reason", "new memory") }()
+	}
+	already := 0
+	for range 2 {
+		s := <-results
+		require.Zerof(t, s.code, "%s%s", s.out, s.err)
+		if strings.Contains(s.out, "in maintenance already by tester@") {
+			already++
+		}
+	}
+	require.Equal(t, 1, already)
+	now := c.Wait(node+" to serve nobody and to be out of the ack set", harness.FailoverLimit, func(d harness.Document) bool {
+		return d.Node(node).State == "replica" && !slices.Contains(d.AckSet.Members, node)
+	})
+	require.NotContains(t, consulServices(t, d, "mysql"), node)
+	require.Equal(t, http.StatusServiceUnavailable, httpStatus(t, now.Node(node).HTTP, "/replica"))
+	says(t, d, 3, []string{"guard target", "in maintenance by tester@", "new memory"}, "switchover", "--to", node)
+	status := works(t, d, "status")
+	require.Contains(t, status, node+" is in maintenance by tester@")
+	require.Contains(t, status, "autopilot-mysql resume "+node)
+	says(t, d, 3, []string{"guard ack-promise"}, "pause", d.Others()[1].Name)
+
+	before := now.Node(node)
+	c.Stop(node)
+	w.WaitAcks(20)
+	c.Start(node) // and it outlives a restart
+	c.WaitRestarted(before, harness.Guard)
+	c.Wait(node+" to follow", harness.FailoverLimit, func(d harness.Document) bool { return d.Node(node).State == "replica" && d.Node(node).Healthy })
+	require.Contains(t, works(t, d, "resume", node), "back in service")
+	c.WaitWhole(3)
+	waitFor(t, node+" to be offered to readers", func() bool { return slices.Contains(consulServices(t, d, "mysql"), node) })
+	w.Verify(c)
+}
+
+// consulServices are the nodes whose entry of this service passes its checks.
+func consulServices(t *testing.T, d harness.Document, service string) []string {
+	t.Helper()
+	resp, err := http.Get("http://" + d.Consul + "/v1/health/service/" + service + "?passing")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	var entries []struct {
+		Service struct{ Meta map[string]string }
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&entries))
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Service.Meta["node"])
+	}
+	return names
+}
+
+func httpStatus(t *testing.T, addr, path string) int {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + path)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+func rebuildOrder(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	node := d.Others()[0].Name
+	before := c.RootValue(node, "SELECT @@server_uuid")
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+	out := works(t, d, "rebuild", node, "--output", "json")
+	var answer struct {
+		Request struct{ State, Outcome, By string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &answer), out)
+	require.Equal(t, "done", answer.Request.State)
+	require.Contains(t, answer.Request.Outcome, "follows "+d.Primary)
+	require.Contains(t, answer.Request.By, "tester@")
+	require.NotEqual(t, before, c.RootValue(node, "SELECT @@server_uuid"), "new data, new identity")
+	d = c.WaitWhole(3)
+	require.Equal(t, "standby", d.Node(node).State)
+	w.WaitAcks(20)
+	w.Verify(c)
+}
+
+func twoOperators(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	node := d.Others()[0].Name
+	const many = 4
+	results := make(chan said, many)
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	for range many {
+		cmd := operatorCommand(ctx, t, d, "rebuild", node)
+		go func() {
+			s, err := saidBy(ctx, cmd)
+			if err != nil {
+				s = said{-1, "", err.Error()}
+			}
+			results <- s
+		}()
+	}
+	done := 0
+	for range many {
+		s := <-results
+		if s.code == 0 {
+			done++
+			continue
+		}
+		require.Equalf(t, 3, s.code, "%s", s.err)
+		require.Contains(t, s.err, "guard another-request: tester@")
+		require.Contains(t, s.err, "autopilot-mysql history --request ")
+	}
+	require.Equal(t, 1, done)
+	c.WaitWhole(3)
+}
+
+func terminalKilled(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	node := d.Others()[0]
+	before := c.RootValue(node.Name, "SELECT @@server_uuid")
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	errs := &buffer{}
+	cmd := operatorCommand(ctx, t, d, "rebuild", node.Name)
+	cmd.Stderr = errs
+	require.NoError(t, cmd.Start())
+	var id string
+	waitFor(t, "the request to be written", func() bool {
+		_, err := fmt.Sscanf(errs.String(), "request %s", &id)
+		return err == nil
+	})
+	id = strings.TrimSuffix(id, ":")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
+	_ = cmd.Wait() // it was killed
+	require.Contains(t, works(t, d, "history", "--request", id), node.Name+" has new data", "another terminal sees the outcome")
+	require.NotEqual(t, before, c.RootValue(node.Name, "SELECT @@server_uuid"))
+	found := false
+	for _, e := range historyOf(t, d).History {
+		found = found || e.Request == id && e.State == "done" && strings.HasPrefix(e.By, "tester@")
+	}
+	require.True(t, found, "and so does the history")
+	c.WaitWhole(3)
+}
+
+// pausedThroughout: with a pause nobody takes over, whatever is restarted; what was acknowledged is there after resume.
+func pausedThroughout(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+	require.Contains(t, works(t, d, "pause", "--reason", "moving the rack"), "autopilot-mysql resume")
+	require.Contains(t, works(t, d, "pause"), "paused already, by tester@")
+	says(t, d, 3, []string{"guard paused", "moving the rack", "autopilot-mysql resume"}, "switchover")
+	for _, n := range d.Others() {
+		c.Signal(n.Pids.Agent, syscall.SIGKILL)
+		c.WaitRestarted(n, harness.Agent)
+	}
+	w.WaitAcks(20)
+	c.Wait("the standbys to follow again", harness.FailoverLimit, func(d harness.Document) bool { return d.AckSet.Acks == 1 && d.Count("standby") == 2 })
+	old := c.Doc().Node(d.Primary)
+	c.Kill(old.Name)
+	c.Wait("no primary", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == "" })
+	c.WaitRestarted(old, harness.Guard)                             // it could win at once
+	waitFor(t, "the dead primary's lease to run out", func() bool { // in Consul it is the primary until then
+		return !strings.Contains(operator(t, d, "failover", "--dry-run").err, "guard primary-lives")
+	})
+	says(t, d, 3, []string{"guard paused"}, "failover")
+	for _, n := range c.Doc().Others() { // the sleep of three leases: nothing must happen in it
+		if n.Name != old.Name {
+			c.Signal(n.Pids.Agent, syscall.SIGKILL)
+			c.WaitRestarted(n, harness.Agent)
+		}
+	}
+	for deadline := time.Now().Add(9 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		now := c.Doc()
+		require.Empty(t, now.Primary, now.Line())
+		require.Equal(t, d.Term, now.Term, now.Line())
+	}
+	status := works(t, d, "status")
+	require.Contains(t, status, "paused by tester@")
+	require.Contains(t, status, "moving the rack")
+	require.Contains(t, status, "autopilot-mysql resume")
+
+	works(t, d, "resume")
+	c.Wait("a primary", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary != "" })
+	w.WaitAcks(20)
+	c.WaitWhole(3)
+	w.Verify(c)
+	h := historyOf(t, d)
+	last := h.History[len(h.History)-1]
+	for i := len(h.History) - 1; i >= 0; i-- {
+		if h.History[i].Kind == "promotion" {
+			last = h.History[i]
+			break
+		}
+	}
+	require.Greater(t, last.Term, d.Term)
+	for _, phase := range []string{"seal_ms", "elect_ms", "drain_ms", "promote_ms", "open_ms"} {
+		require.GreaterOrEqual(t, last.Phases[phase], 0.0, "%s of %v", phase, last.Phases)
+	}
+}
+
+func removeOrder(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	dead, living := d.Others()[0], d.Others()[1]
+	accounts := func() string {
+		return c.RootValue(d.Primary, "SELECT COUNT(*) FROM mysql.user WHERE User REGEXP '^repl_[0-9a-f]{8}$'")
+	}
+	require.Equal(t, "2", accounts())
+	w := load.Start(t, c)
+	c.Stop(dead.Name)
+	c.Wait(dead.Name+" is down", harness.FailoverLimit, func(d harness.Document) bool { return d.Node(dead.Name).State == "down" })
+	require.Contains(t, works(t, d, "remove", dead.Name), "out of the cluster")
+	require.Equal(t, "1", accounts())
+	require.NotContains(t, works(t, d, "status", "--output", "json"), `"`+dead.Name+`"`, "no record of it is left")
+	w.WaitAcks(20)
+
+	// The same data never joins again; an empty directory may.
+	_, _ = c.Command(orderTime, "playground", "start", dead.Name, "--dir", c.Dir)
+	waitFor(t, "the removed node to end", func() bool {
+		return strings.Contains(c.Log(dead.Name), "an operator removed it from cluster "+d.Cluster)
+	})
+	_, _ = c.Command(orderTime, "playground", "stop", dead.Name, "--dir", c.Dir)
+	entries, err := os.ReadDir(filepath.Join(dead.Datadir, "data"))
+	require.NoError(t, err)
+	require.NotEmpty(t, entries, "its data is left as it is")
+
+	says(t, d, 3, []string{"guard node-lives"}, "remove", living.Name)
+	works(t, d, "remove", living.Name, "--force")
+	c.Wait("a primary alone", harness.FailoverLimit, func(d harness.Document) bool { return len(d.AckSet.Members) == 1 && d.AckSet.Acks == 0 })
+	waitFor(t, "the living node to end", func() bool {
+		return strings.Contains(c.Log(living.Name), "an operator removed it from cluster "+d.Cluster)
+	})
+	_, _ = c.Command(orderTime, "playground", "stop", living.Name, "--dir", c.Dir)
+	require.Equal(t, "0", accounts())
+	w.WaitAcks(20)
+	w.Stop()
+}
+
+// orderTime bounds a playground command whose outcome does not matter.
+const orderTime = 2 * time.Minute
+
+// TestForcedFailover: the only nodes that hold acknowledged writes are gone. Nothing is done without the operator's word,
+// what is lost is named first, and whoever comes back with the lost writes is rebuilt, its difference archived.
+func TestForcedFailover(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s"})
+	d := c.WaitWhole(3)
+	old, acker, target := d.Node(d.Primary), d.Others()[0], d.Others()[1]
+	c.Root(old.Name, "CREATE TABLE "+d.Database+".told (id INT PRIMARY KEY)", "INSERT INTO "+d.Database+".told VALUES (1)")
+	c.WaitSame()
+
+	c.Signal(target.Pids.Agent, syscall.SIGSTOP) // nobody starts its receiver again
+	c.Root(target.Name, "STOP REPLICA IO_THREAD")
+	c.Root(old.Name, "INSERT INTO "+d.Database+".told VALUES (2)")
+	c.KillAll(old.Name, acker.Name)
+	c.Signal(target.Pids.Agent, syscall.SIGCONT)
+	c.Wait("nobody leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == "" })
+	waitFor(t, target.Name+" to have said what it holds", func() bool {
+		s := operator(t, d, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--dry-run")
+		return s.code == 0 && strings.Contains(s.out, "this is lost")
+	})
+
+	waitFor(t, "the sessions of the dead to end", func() bool {
+		return strings.Contains(operator(t, d, "failover", "--dry-run").err, "guard data-loss")
+	})
+	says(t, d, 3, []string{"guard data-loss", acker.Name, "--force --accept-data-loss"}, "failover")
+	says(t, d, 3, []string{"guard data-loss", "failover --to " + target.Name + " --force --accept-data-loss"}, "failover", "--to", target.Name)
+	says(t, d, 3, []string{"guard not-confirmed", "this is lost", "--yes"}, "failover", "--to", target.Name, "--force", "--accept-data-loss")
+	says(t, d, 3, []string{"guard node-down"}, "failover", "--to", acker.Name, "--force", "--accept-data-loss", "--yes")
+	status := works(t, d, "status")
+	require.Contains(t, status, "failover --to NODE --force --accept-data-loss")
+	require.Empty(t, historyOf(t, d).Open)
+
+	out := works(t, d, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--yes")
+	require.Contains(t, out, target.Name+" is the primary")
+	d = c.Wait(target.Name+" leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == target.Name })
+	require.Equal(t, "1", c.RootValue(target.Name, "SELECT GROUP_CONCAT(id) FROM "+d.Database+".told"))
+	c.Root(target.Name, "INSERT INTO "+d.Database+".told VALUES (3)")
+	forced := false
+	for _, e := range historyOf(t, d).History {
+		forced = forced || e.Kind == "forced" && strings.Contains(e.Why, old.Name)
+	}
+	require.True(t, forced, "the history names what was given up")
+
+	c.Start(old.Name)
+	c.Start(acker.Name)
+	d = c.WaitWhole(3)
+	require.Equal(t, target.Name, d.Primary)
+	c.WaitSame()
+	for _, n := range d.Nodes {
+		require.Equal(t, "1,3", c.RootValue(n.Name, "SELECT GROUP_CONCAT(id ORDER BY id) FROM "+d.Database+".told"), n.Name)
+	}
+	require.Contains(t, c.Log(old.Name), "archived the difference")
+	c.Down()
+}

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+)
+
+// TestRotatePasswords: the cluster's, the application's and root's password change in their files while writers run: no
+// term changes, no write fails, and in the end only the new ones are accepted. A node that was down meanwhile, and one
+// that comes new, join with the new one.
+func TestRotatePasswords(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path+".new", []byte(text+"\n"), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
+		return path
+	}
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: atOnceLease, RestartAfter: "1s", NodeArgs: []string{
+		"--repl-password-file", write("repl", "the first one"), "--mysql-password-file", write("app", "the application's first one")}})
+	d := c.WaitWhole(3)
+	write("app", d.Password) // what this test's writers log in with
+	c.Signal(d.Node(d.Primary).Pids.Guard, syscall.SIGHUP)
+	waitFor(t, "the application's new password", func() bool { return strings.Contains(c.Log(d.Primary), "the new one is accepted") })
+	w := load.Start(t, c)
+	w.WaitAcks(50)
+
+	write("repl", "the second one")
+	rotated := func(nodes ...string) func() bool {
+		return func() bool {
+			for _, n := range nodes {
+				if strings.Count(c.Log(n), "the former one is accepted no more") == 0 {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	waitFor(t, "everybody to use the new password alone", rotated(d.Nodes[0].Name, d.Nodes[1].Name, d.Nodes[2].Name))
+	w.WaitAcks(50)
+	now := c.WaitWhole(3)
+	require.Equal(t, d.Term, now.Term, "nobody took over")
+	for _, n := range now.Others() {
+		require.Equal(t, "the second one", c.RootValue(n.Name, "SELECT User_password FROM mysql.slave_master_info WHERE Channel_name = ''"))
+	}
+	require.Equal(t, "0", c.RootValue(now.Primary, "SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'repl%' AND JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password')"))
+
+	// Everybody is still let in everywhere: another primary, and a node without data.
+	works(t, d, "switchover")
+	now = c.WaitNewPrimary(d.Primary, d.Term)
+	c.WaitWhole(3)
+	late := now.Others()[0].Name
+	c.Stop(late)
+	c.Wait(late+" is down", harness.FailoverLimit, func(d harness.Document) bool { return d.Node(late).State == "down" && len(d.AckSet.Members) == 2 })
+	write("repl", "the third one")
+	other := now.Primary
+	waitFor(t, "the third password at "+other, func() bool { return strings.Count(c.Log(other), "the former one is accepted no more") == 2 })
+	c.Start(late) // its data has never heard of the third one
+	c.WaitWhole(3)
+	require.Contains(t, c.Log(late), "the accounts in it are renewed")
+	w.WaitAcks(50)
+	w.Verify(c)
+	for _, n := range c.Doc().Nodes {
+		for _, secret := range []string{"the first one", "the second one", "the third one"} {
+			require.NotContains(t, c.Log(n.Name), secret)
+		}
+	}
+	c.Down()
+}

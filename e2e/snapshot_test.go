@@ -1,0 +1,341 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/netfault"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/s3server"
+)
+
+// snapshotLimit bounds taking one of a small database on a busy machine.
+const snapshotLimit = 3 * time.Minute
+
+// TestStoreConformance runs the suite of package snapshot on versitygw, an S3 server of other makers than the one the
+// suite runs on by itself.
+func TestStoreConformance(t *testing.T) {
+	s3 := s3server.Start(t)
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", "^TestConformance$/^named$", "-v", "./snapshot")
+	cmd.Dir = ".."
+	cmd.Env = append(append(os.Environ(), s3server.Env()...), "AUTOPILOT_TEST_STORE="+s3server.URL(s3.Addr, "conformance"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: TestConformance/named/OneWinner")
+}
+
+// TestSnapshots takes, lists, proves, restores and removes snapshots of a running cluster by command, encrypted, on an
+// S3 server, and lets that fail in between.
+func TestSnapshots(t *testing.T) {
+	s3 := s3server.Start(t)
+	proxy := netfault.New(t, s3.Addr)
+	env := append(s3server.Env(), "AUTOPILOT_SNAPSHOT_PASSPHRASE=correct horse battery staple")
+	scratch := newScratch(t)
+	c := harness.Up(t, harness.Options{Nodes: 2, Store: s3server.URL(proxy.Addr(), "snapshots"), Env: env,
+		NodeArgs: []string{"--snapshot-verify", "1h", "--snapshot-scratch", scratch.dir, "--snapshot-after-binlog", fmt.Sprintf("%dM", growthMiB)}})
+	t.Cleanup(c.Close) // before the scratch directory goes
+	s := snapshotsOf(t, c)
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+
+	d := c.Doc()
+	waitFor(t, "the first snapshot is verified by itself", func() bool { return strings.Contains(s.status(), `"ok_id": "2`) })
+	require.Contains(t, s.metrics(), "autopilot_mysql_snapshot_verified_age_seconds")
+	s.create()
+	list := s.list()
+	require.GreaterOrEqual(t, len(list), 2, "the first one and ours")
+	require.Equal(t, d.Others()[0].Name, list[0].Node, "a standby takes it, the primary is spared")
+	require.True(t, list[0].Encryption.Passphrase)
+
+	out := s.must("verify", "--mysqld", harness.Mysqld(t))
+	require.Contains(t, out, list[0].ID+" is good")
+	require.True(t, s.list()[0].Verified.OK)
+	require.Contains(t, s.status(), `"ok_id": "`+list[0].ID+`"`, "the cluster has been told")
+
+	into := filepath.Join(t.TempDir(), "data")
+	s.must("restore", "--into", into)
+	require.FileExists(t, filepath.Join(into, "ibdata1"))
+	s.must("prune", "--snapshot-keep", "1")
+	require.Len(t, s.list(), 1)
+
+	// The store goes away: a request fails with its reason, the database does not notice.
+	proxy.Set(netfault.Refuse)
+	out, err := s.run("create", "--timeout", snapshotLimit.String())
+	require.Error(t, err, out)
+	require.Contains(t, out, "take snapshot")
+	waitFor(t, "the store's trouble is known", func() bool { return strings.Contains(s.status(), "the snapshot store cannot be used") })
+	require.Contains(t, s.status(), `"health": "well"`)
+	require.Contains(t, s.metrics(), "autopilot_mysql_snapshot_store_up 0")
+	w.WaitAcks(20)
+	proxy.Set(netfault.Pass)
+	s.create()
+	waitFor(t, "the trouble is forgotten", func() bool {
+		return !strings.Contains(s.status(), "the snapshot store") && strings.Contains(s.metrics(), "autopilot_mysql_snapshot_store_up 1")
+	})
+	require.Len(t, s.list(), 2)
+	for _, n := range c.Doc().Nodes {
+		require.Less(t, harness.PeakMemory(t, n.Pids.Agent), 200<<20, "bytes of the agent of %s, encryption with a passphrase included", n.Name)
+	}
+	w.Verify(c)
+	takenAfterBinlog(t, c, s)
+	scratch.runsShort(c, s)
+}
+
+// TestSnapshotRaces: nodes without data start while snapshots come and go.
+func TestSnapshotRaces(t *testing.T) { snapshotRaces(t, 2) }
+
+// TestSnapshotKills: what takes or restores a snapshot is killed.
+func TestSnapshotKills(t *testing.T) { snapshotKills(t, 2) }
+
+// snapshots are the commands about the snapshots of a cluster.
+type snapshots struct {
+	t    *testing.T
+	c    *harness.Cluster
+	args []string
+}
+
+func snapshotsOf(t *testing.T, c *harness.Cluster) snapshots {
+	d := c.Doc()
+	return snapshots{t: t, c: c, args: []string{"--cluster", d.Cluster, "--consul", d.Consul, "--store", d.Store}}
+}
+
+func (s snapshots) run(what string, args ...string) (string, error) {
+	return s.c.Command(snapshotLimit+time.Minute, slices.Concat([]string{"snapshot", what}, s.args, args)...)
+}
+
+func (s snapshots) must(what string, args ...string) string {
+	s.t.Helper()
+	out, err := s.run(what, args...)
+	require.NoError(s.t, err)
+	return out
+}
+
+// create takes one, trying again while a node is on its way back.
+func (s snapshots) create() {
+	s.t.Helper()
+	waitFor(s.t, "a snapshot by command", func() bool {
+		out, err := s.run("create", "--timeout", snapshotLimit.String())
+		if err != nil {
+			s.t.Logf("not yet: %s", harness.Tail(out, 1))
+			time.Sleep(time.Second)
+		}
+		return err == nil
+	})
+}
+
+// listed is one snapshot of `snapshot list --output json`.
+type listed struct {
+	ID, Node   string
+	Encryption struct{ Passphrase bool }
+	Verified   struct{ OK bool }
+}
+
+// list demands that nothing unusable is listed.
+func (s snapshots) list() []listed {
+	s.t.Helper()
+	var doc struct {
+		Snapshots []listed
+		Unusable  []string
+	}
+	out := s.must("list", "--output", "json")
+	require.NoError(s.t, json.Unmarshal([]byte(out), &doc), out)
+	require.Empty(s.t, doc.Unusable)
+	return doc.Snapshots
+}
+
+func (s snapshots) status() string {
+	s.t.Helper()
+	out, err := s.c.Command(time.Minute, append([]string{"status", "--output", "json"}, s.args...)...)
+	require.NoError(s.t, err)
+	return out
+}
+
+func (s snapshots) metrics() string {
+	s.t.Helper()
+	d := s.c.Doc()
+	resp, err := http.Get("http://" + d.Node(d.Primary).HTTP + "/metrics")
+	require.NoError(s.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(s.t, err)
+	return string(b)
+}
+
+// loseDisk stops a node and removes all it has; start is what `playground start` is, and may be called beside the test.
+func loseDisk(t *testing.T, c *harness.Cluster, name string) (start func()) {
+	t.Helper()
+	dir := c.Doc().Node(name).Datadir
+	c.Stop(name)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return func() { c.Start(name) }
+}
+
+// snapshotRaces lets one of three nodes lose its disk again and again, while the snapshot it would start from is missing,
+// half written, being retired, or older than the primary's binary logs. It always ends as a good replica.
+func snapshotRaces(t *testing.T, rounds int) []string {
+	// Slow enough that a node meets a snapshot in the middle.
+	c := harness.Up(t, harness.Options{Nodes: 3, NodeArgs: []string{"--snapshot-rate", "2M"}})
+	s := snapshotsOf(t, c)
+	store := strings.TrimPrefix(c.Doc().Store, "file://")
+	w := load.Start(t, c)
+	modes := []struct {
+		name string
+		do   func(start func())
+	}{
+		{"half written", func(start func()) {
+			require.NoError(t, os.RemoveAll(store))
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.run("create")
+				done <- err
+			}()
+			waitFor(t, "a half-written snapshot", func() bool {
+				parts, _ := filepath.Glob(filepath.Join(store, "*/snapshots/*/.tmp-*"))
+				return len(parts) > 0
+			})
+			start()
+			<-done // it fails if another one was begun at the same moment, which is fine here
+		}},
+		{"older than the binary logs", func(start func()) {
+			purgeBinaryLogs(t, c, c.Doc().Primary)
+			start()
+		}},
+		{"being retired", func(start func()) {
+			s.create()
+			stop, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = s.run("create")
+						_, _ = s.run("prune", "--snapshot-keep", "1")
+					}
+				}
+			}()
+			start()
+			c.WaitWhole(3)
+			close(stop)
+			<-done
+		}},
+		{"missing", func(start func()) {
+			require.NoError(t, os.RemoveAll(store))
+			start()
+		}},
+	}
+	var lines []string
+	for i := range rounds {
+		m := modes[i%len(modes)]
+		began := time.Now()
+		d := c.WaitWhole(3)
+		victim := d.Others()[rand.IntN(2)].Name
+		m.do(loseDisk(t, c, victim))
+		c.WaitWhole(3)
+		w.WaitAcks(20)
+		s.list()
+		lines = append(lines, fmt.Sprintf("round %d: the snapshot was %s when %s started without data; a whole cluster %v later", i+1, m.name, victim,
+			time.Since(began).Round(time.Second)))
+	}
+	v := w.Verify(c)
+	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))
+}
+
+// snapshotKills kills the agent, mysqld or the whole node that takes or restores a snapshot, or takes the store away, at
+// random points.
+func snapshotKills(t *testing.T, rounds int) []string {
+	s3 := s3server.Start(t)
+	proxy := netfault.New(t, s3.Addr)
+	c := harness.Up(t, harness.Options{Nodes: 2, RestartAfter: "1s", Store: s3server.URL(proxy.Addr(), "kills"), Env: s3server.Env(),
+		NodeArgs: []string{"--snapshot-rate", "2M"}})
+	s := snapshotsOf(t, c)
+	w := load.Start(t, c)
+	kinds := []string{"agent", "mysqld", "store", "node"}
+	hurt := func(kind, node string) {
+		pids := c.Doc().Node(node).Pids
+		switch kind {
+		case "agent":
+			if pids.Agent > 1 { // 0 while it is being started again: then nobody is hurt
+				_ = syscall.Kill(pids.Agent, syscall.SIGKILL)
+			}
+		case "mysqld":
+			if pids.Mysqld > 1 {
+				_ = syscall.Kill(pids.Mysqld, syscall.SIGKILL)
+			}
+		case "node":
+			c.Kill(node)
+		case "store":
+			proxy.Set(netfault.Refuse)
+			time.Sleep(3 * time.Second) // the fault itself
+			proxy.Set(netfault.Pass)
+		}
+	}
+	var lines []string
+	for i := range rounds {
+		kind := kinds[(i/2)%len(kinds)]
+		d := c.WaitWhole(2)
+		node := d.Others()[0].Name
+		delay := time.Duration(rand.IntN(6000)) * time.Millisecond
+		what := "taking"
+		if i%2 == 0 {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = s.run("create", "--node", node, "--timeout", "1m")
+			}()
+			time.Sleep(delay) // where it is hit is the experiment
+			hurt(kind, node)
+			<-done
+		} else {
+			what = "restoring"
+			start := loseDisk(t, c, node)
+			begun := make(chan struct{})
+			go func() { defer close(begun); start() }()
+			time.Sleep(delay)
+			if c.Doc().Node(node).Pids.Agent > 1 {
+				hurt(kind, node)
+			}
+			<-begun
+		}
+		c.WaitWhole(2)
+		s.list()
+		waitFor(t, "no scratch files", func() bool { return len(scratchOf(t, c)) == 0 })
+		s.create()
+		lines = append(lines, fmt.Sprintf("round %d: %s of %s hit %v into %s: whole again, nothing half listed, no scratch left, the next snapshot works",
+			i+1, kind, node, delay, what))
+	}
+	v := w.Verify(c)
+	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))
+}
+
+// scratchOf finds what snapshots and restores leave when they are killed.
+func scratchOf(t *testing.T, c *harness.Cluster) (found []string) {
+	t.Helper()
+	for _, n := range c.Doc().Nodes {
+		for _, pattern := range []string{"snapshot.tmp/*", "restore.tmp*", "verify.tmp", "scratch"} {
+			names, err := filepath.Glob(filepath.Join(n.Datadir, pattern))
+			require.NoError(t, err)
+			found = append(found, names...)
+		}
+	}
+	return found
+}
