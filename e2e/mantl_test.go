@@ -18,6 +18,7 @@ import (
 
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/compose"
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/pki"
 )
 
 // TestHostNetworkWithACLsAndTLS is the story that broke the predecessor: containers on the host's network, each with the
@@ -66,7 +67,10 @@ type host struct {
 }
 
 func newHost(t *testing.T) *host {
-	h := &host{t: t, prefix: fmt.Sprintf("mantl%d", time.Now().UnixNano()), certs: compose.Certificates(t), admin: "11111111-2222-4333-8444-555555555555"}
+	ca := pki.New(t)
+	ca.Issue("server")
+	ca.Issue("client")
+	h := &host{t: t, prefix: fmt.Sprintf("mantl%d", time.Now().UnixNano()), certs: ca.Dir(), admin: "11111111-2222-4333-8444-555555555555"}
 	t.Cleanup(func() {
 		ids := strings.Fields(docker(t, "ps", "-aq", "--filter", "name="+h.prefix))
 		for _, id := range ids {
@@ -78,12 +82,12 @@ func newHost(t *testing.T) *host {
 			docker(t, append([]string{"rm", "-f", "-v"}, ids...)...)
 		}
 	})
-	cert, err := tls.LoadX509KeyPair(filepath.Join(h.certs, "client.pem"), filepath.Join(h.certs, "client-key.pem"))
+	cert, err := tls.LoadX509KeyPair(ca.File("client.pem"), ca.File("client-key.pem"))
 	require.NoError(t, err)
-	ca, err := os.ReadFile(filepath.Join(h.certs, "ca.pem"))
+	root, err := os.ReadFile(ca.File("ca.pem"))
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
-	require.True(t, pool.AppendCertsFromPEM(ca))
+	require.True(t, pool.AppendCertsFromPEM(root))
 	h.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}}}
 	h.startConsul()
 	return h

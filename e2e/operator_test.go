@@ -339,66 +339,6 @@ func rebuildOrder(t *testing.T, c *harness.Cluster) {
 	w.Verify(c)
 }
 
-func twoOperators(t *testing.T, c *harness.Cluster) {
-	d := c.WaitWhole(3)
-	node := d.Others()[0].Name
-	const many = 4
-	results := make(chan said, many)
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-	defer cancel()
-	for range many {
-		cmd := operatorCommand(ctx, t, d, "rebuild", node)
-		go func() {
-			s, err := saidBy(ctx, cmd)
-			if err != nil {
-				s = said{-1, "", err.Error()}
-			}
-			results <- s
-		}()
-	}
-	done := 0
-	for range many {
-		s := <-results
-		if s.code == 0 {
-			done++
-			continue
-		}
-		require.Equalf(t, 3, s.code, "%s", s.err)
-		require.Contains(t, s.err, "guard another-request: tester@")
-		require.Contains(t, s.err, "autopilot-mysql history --request ")
-	}
-	require.Equal(t, 1, done)
-	c.WaitWhole(3)
-}
-
-func terminalKilled(t *testing.T, c *harness.Cluster) {
-	d := c.WaitWhole(3)
-	node := d.Others()[0]
-	before := c.RootValue(node.Name, "SELECT @@server_uuid")
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-	defer cancel()
-	errs := &buffer{}
-	cmd := operatorCommand(ctx, t, d, "rebuild", node.Name)
-	cmd.Stderr = errs
-	require.NoError(t, cmd.Start())
-	var id string
-	waitFor(t, "the request to be written", func() bool {
-		_, err := fmt.Sscanf(errs.String(), "request %s", &id)
-		return err == nil
-	})
-	id = strings.TrimSuffix(id, ":")
-	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
-	_ = cmd.Wait() // it was killed
-	require.Contains(t, works(t, d, "history", "--request", id), node.Name+" has new data", "another terminal sees the outcome")
-	require.NotEqual(t, before, c.RootValue(node.Name, "SELECT @@server_uuid"))
-	found := false
-	for _, e := range historyOf(t, d).History {
-		found = found || e.Request == id && e.State == "done" && strings.HasPrefix(e.By, "tester@")
-	}
-	require.True(t, found, "and so does the history")
-	c.WaitWhole(3)
-}
-
 // pausedThroughout: with a pause nobody takes over, whatever is restarted; what was acknowledged is there after resume.
 func pausedThroughout(t *testing.T, c *harness.Cluster) {
 	d := c.WaitWhole(3)
@@ -482,7 +422,8 @@ func removeOrder(t *testing.T, c *harness.Cluster) {
 	require.NotEmpty(t, entries, "its data is left as it is")
 
 	says(t, d, 3, []string{"guard node-lives"}, "remove", living.Name)
-	works(t, d, "remove", living.Name, "--force")
+	id := killedTerminal(t, d, "remove", living.Name, "--force")
+	require.Contains(t, works(t, d, "history", "--request", id), "out of the cluster")
 	c.Wait("a primary alone", harness.FailoverLimit, func(d harness.Document) bool { return len(d.AckSet.Members) == 1 && d.AckSet.Acks == 0 })
 	waitFor(t, "the living node to end", func() bool {
 		return strings.Contains(c.Log(living.Name), "an operator removed it from cluster "+d.Cluster)
@@ -495,57 +436,3 @@ func removeOrder(t *testing.T, c *harness.Cluster) {
 
 // orderTime bounds a playground command whose outcome does not matter.
 const orderTime = 2 * time.Minute
-
-// TestForcedFailover: the only nodes that hold acknowledged writes are gone. Nothing is done without the operator's word,
-// what is lost is named first, and whoever comes back with the lost writes is rebuilt, its difference archived.
-func TestForcedFailover(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s"})
-	d := c.WaitWhole(3)
-	old, acker, target := d.Node(d.Primary), d.Others()[0], d.Others()[1]
-	c.Root(old.Name, "CREATE TABLE "+d.Database+".told (id INT PRIMARY KEY)", "INSERT INTO "+d.Database+".told VALUES (1)")
-	c.WaitSame()
-
-	c.Signal(target.Pids.Agent, syscall.SIGSTOP) // nobody starts its receiver again
-	c.Root(target.Name, "STOP REPLICA IO_THREAD")
-	c.Root(old.Name, "INSERT INTO "+d.Database+".told VALUES (2)")
-	c.KillAll(old.Name, acker.Name)
-	c.Signal(target.Pids.Agent, syscall.SIGCONT)
-	c.Wait("nobody leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == "" })
-	waitFor(t, target.Name+" to have said what it holds", func() bool {
-		s := operator(t, d, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--dry-run")
-		return s.code == 0 && strings.Contains(s.out, "this is lost")
-	})
-
-	waitFor(t, "the sessions of the dead to end", func() bool {
-		return strings.Contains(operator(t, d, "failover", "--dry-run").err, "guard data-loss")
-	})
-	says(t, d, 3, []string{"guard data-loss", acker.Name, "--force --accept-data-loss"}, "failover")
-	says(t, d, 3, []string{"guard data-loss", "failover --to " + target.Name + " --force --accept-data-loss"}, "failover", "--to", target.Name)
-	says(t, d, 3, []string{"guard not-confirmed", "this is lost", "--yes"}, "failover", "--to", target.Name, "--force", "--accept-data-loss")
-	says(t, d, 3, []string{"guard node-down"}, "failover", "--to", acker.Name, "--force", "--accept-data-loss", "--yes")
-	status := works(t, d, "status")
-	require.Contains(t, status, "failover --to NODE --force --accept-data-loss")
-	require.Empty(t, historyOf(t, d).Open)
-
-	out := works(t, d, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--yes")
-	require.Contains(t, out, target.Name+" is the primary")
-	d = c.Wait(target.Name+" leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == target.Name })
-	require.Equal(t, "1", c.RootValue(target.Name, "SELECT GROUP_CONCAT(id) FROM "+d.Database+".told"))
-	c.Root(target.Name, "INSERT INTO "+d.Database+".told VALUES (3)")
-	forced := false
-	for _, e := range historyOf(t, d).History {
-		forced = forced || e.Kind == "forced" && strings.Contains(e.Why, old.Name)
-	}
-	require.True(t, forced, "the history names what was given up")
-
-	c.Start(old.Name)
-	c.Start(acker.Name)
-	d = c.WaitWhole(3)
-	require.Equal(t, target.Name, d.Primary)
-	c.WaitSame()
-	for _, n := range d.Nodes {
-		require.Equal(t, "1,3", c.RootValue(n.Name, "SELECT GROUP_CONCAT(id ORDER BY id) FROM "+d.Database+".told"), n.Name)
-	}
-	require.Contains(t, c.Log(old.Name), "archived the difference")
-	c.Down()
-}

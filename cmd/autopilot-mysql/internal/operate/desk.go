@@ -29,7 +29,7 @@ const (
 	// keepRequests is how many finished requests stay in Consul, the newest ones.
 	keepRequests = 50
 	// attempts is how often a change is tried when others change the same records at the same moment.
-	attempts = 5
+	attempts = 10
 )
 
 // Desk is where an operator's wishes go in.

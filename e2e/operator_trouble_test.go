@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
+)
+
+// sameMoment gives one order from many terminals at once and returns what each was told. A "%d" in an argument becomes the
+// terminal's number.
+func sameMoment(t *testing.T, d harness.Document, many int, args ...string) []said {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	type answer struct {
+		said
+		err error
+	}
+	answers := make(chan answer, many)
+	for i := range many {
+		mine := make([]string, len(args))
+		for j, a := range args {
+			mine[j] = strings.ReplaceAll(a, "%d", fmt.Sprint(i))
+		}
+		cmd := operatorCommand(ctx, t, d, mine...)
+		go func() {
+			s, err := saidBy(ctx, cmd)
+			answers <- answer{s, err}
+		}()
+	}
+	all := make([]said, 0, many)
+	for range many {
+		a := <-answers
+		require.NoError(t, a.err)
+		all = append(all, a.said)
+	}
+	return all
+}
+
+// killedTerminal gives an order, kills the command when its request is written, and returns the request's ID.
+func killedTerminal(t *testing.T, d harness.Document, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	errs := &buffer{}
+	cmd := operatorCommand(ctx, t, d, args...)
+	cmd.Stderr = errs
+	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }() // it is killed
+	var id string
+	waitFor(t, "the request to be written", func() bool {
+		select {
+		case <-ended:
+			require.FailNowf(t, "the command ended first", "%v: %s", args, errs)
+		default:
+		}
+		_, err := fmt.Sscanf(errs.String(), "request %s", &id)
+		return err == nil
+	})
+	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
+	<-ended
+	return strings.TrimSuffix(id, ":")
+}
+
+// twoOperators: who is told "done" has done it, nobody's order is lost or done twice, and everybody else is told why not.
+func twoOperators(t *testing.T, c *harness.Cluster) {
+	const many = 4
+	d := c.WaitWhole(3)
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+
+	countDone := func(guards []string, answers []said) (done int) {
+		for _, s := range answers {
+			if s.code == 0 {
+				done++
+				continue
+			}
+			require.Equalf(t, 3, s.code, "%s%s", s.out, s.err)
+			require.Regexp(t, "guard ("+strings.Join(guards, "|")+"):", s.err)
+			if strings.Contains(s.err, "another-request") {
+				require.Contains(t, s.err, "another-request: tester@")
+				require.Contains(t, s.err, "autopilot-mysql history --request ")
+			}
+		}
+		return done
+	}
+
+	require.Equal(t, 1, countDone([]string{"another-request"}, sameMoment(t, d, many, "rebuild", d.Others()[0].Name)))
+	d = c.WaitWhole(3)
+
+	waitFor(t, "a standby to be ready", func() bool { return operator(t, d, "switchover", "--dry-run").code == 0 })
+	done := countDone([]string{"another-request", "no-standby", "target"}, sameMoment(t, d, many, "switchover"))
+	require.Positive(t, done)
+	now := c.WaitWhole(3)
+	require.Equal(t, d.Term+uint64(done), now.Term, "each that was done began one term")
+
+	onlyOne := func(words string, answers []said) {
+		first := 0
+		for _, s := range answers {
+			require.Zerof(t, s.code, "%s%s", s.out, s.err)
+			if strings.Contains(s.out, words) {
+				first++
+			}
+		}
+		require.Equal(t, 1, first, "%v", answers)
+	}
+	onlyOne("automatic failover is paused; end", sameMoment(t, d, many, "pause", "--reason", "terminal %d"))
+	onlyOne("the pause is over", sameMoment(t, d, many, "resume"))
+
+	// Different settings at the same moment: none undoes another's.
+	for _, s := range sameMoment(t, d, many, "config", "set", "failovers-per-hour=2%d") {
+		require.Zerof(t, s.code, "%s%s", s.out, s.err)
+	}
+	require.Regexp(t, `(?m)^failovers-per-hour +2[0-3] +cluster$`, works(t, d, "config", "show"))
+	set := 0
+	for _, e := range historyOf(t, d).History {
+		if e.Kind == "settings" && strings.Contains(e.Why, "failovers-per-hour=2") {
+			set++
+		}
+	}
+	require.Equal(t, many, set, "each has its line in the history")
+	works(t, d, "config", "set", "failovers-per-hour=")
+	c.WaitWhole(3)
+	w.Verify(c)
+}
+
+// terminalKilled: a request outlives its terminal and its outcome is found from another; a record is written whole, with
+// its line in the history, or not at all.
+func terminalKilled(t *testing.T, c *harness.Cluster) {
+	d := c.WaitWhole(3)
+	w := load.Start(t, c)
+	w.WaitAcks(20)
+	node := d.Others()[0]
+	before := c.RootValue(node.Name, "SELECT @@server_uuid")
+	id := killedTerminal(t, d, "rebuild", node.Name)
+	require.Contains(t, works(t, d, "history", "--request", id), node.Name+" has new data", "another terminal sees the outcome")
+	require.NotEqual(t, before, c.RootValue(node.Name, "SELECT @@server_uuid"))
+	requireDone(t, d, id)
+
+	d = c.WaitWhole(3)
+	target := d.Others()[1].Name
+	waitFor(t, target+" to be ready", func() bool { return operator(t, d, "switchover", "--to", target, "--dry-run").code == 0 })
+	id = killedTerminal(t, d, "switchover", "--to", target)
+	works(t, d, "history", "--request", id)
+	requireDone(t, d, id)
+	require.Equal(t, target, c.WaitNewPrimary(d.Primary, d.Term).Primary)
+
+	written := 0
+	for i := range 12 {
+		want := fmt.Sprintf("failovers-per-hour=%d", 30+i)
+		ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+		cmd := operatorCommand(ctx, t, d, "config", "set", want)
+		require.NoError(t, cmd.Start())
+		time.Sleep(time.Duration(i) * 10 * time.Millisecond) // the moment of the kill is what varies
+		_ = cmd.Process.Signal(syscall.SIGKILL)              // it may have ended
+		_ = cmd.Wait()
+		cancel()
+		inForce, told := false, 0
+		for _, line := range strings.Split(works(t, d, "config", "show"), "\n") {
+			f := strings.Fields(line)
+			inForce = inForce || len(f) == 3 && f[0]+"="+f[1] == want
+		}
+		for _, e := range historyOf(t, d).History {
+			if e.Kind == "settings" && strings.HasSuffix(e.Why, " set "+want) {
+				told++
+			}
+		}
+		require.Equalf(t, inForce, told == 1, "%s: in force %v, in the history %d times", want, inForce, told)
+		if inForce {
+			written++
+		}
+	}
+	t.Logf("%d of 12 settings were written before the kill", written)
+	works(t, d, "config", "set", "failovers-per-hour=")
+	c.WaitWhole(3)
+	w.Verify(c)
+}
+
+// requireDone demands that the history has the request as done, by this operator.
+func requireDone(t *testing.T, d harness.Document, id string) {
+	t.Helper()
+	for _, e := range historyOf(t, d).History {
+		if e.Request == id && e.State == "done" {
+			require.Contains(t, e.By, "tester@")
+			return
+		}
+	}
+	require.Failf(t, "not in the history", "request %s", id)
+}
