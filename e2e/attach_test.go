@@ -40,7 +40,7 @@ func restartAgent(t *testing.T, c *harness.Cluster, who func(harness.Document) h
 	before := c.WaitWhole(3)
 	n := who(before)
 	was := c.Record(n.Name)
-	w := load.Start(t, c)
+	w := load.StartPatient(t, c)
 	at := time.Now()
 	c.Signal(n.Pids.Agent, syscall.SIGKILL)
 	c.WaitRestarted(n, harness.Agent)

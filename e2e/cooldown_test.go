@@ -15,7 +15,7 @@ import (
 // TestCooldown: the first failover is not held back, the second one is, says so with the command that overrides it, and
 // comes when the time is over. A clean stop in the meantime is no failover and waits for nothing.
 func TestCooldown(t *testing.T) {
-	const cooldown = 40 * time.Second
+	const cooldown = 2 * time.Minute // much more than all of this takes on a slow machine
 	c := harness.Up(t, harness.Options{Nodes: 4, RestartAfter: "0s", NodeArgs: []string{"--cooldown", cooldown.String(), "--max-ackers", "3"}})
 	w := load.Start(t, c)
 	whole := func(nodes int) harness.Document {
@@ -34,9 +34,6 @@ func TestCooldown(t *testing.T) {
 	third := c.WaitNewPrimary(second.Primary, second.Term)
 	w.WaitAcks(20)
 	require.NotContains(t, c.Log(third.Primary), "failover held back", "a clean stop")
-	if last := failovers(t, c).Last.At; time.Since(last) > cooldown {
-		t.Logf("the machine is too slow to tell whether the clean stop would have been held back: the failover was %v ago", time.Since(last))
-	}
 	whole(2)
 
 	c.Kill(third.Primary)
@@ -44,7 +41,9 @@ func TestCooldown(t *testing.T) {
 		s := c.Status()
 		return strings.Contains(s, "held back for another") && strings.Contains(s, "autopilot-mysql failover --to ")
 	})
-	c.WaitNewPrimary(third.Primary, third.Term)
+	c.Wait("the failover when the time is over", cooldown+harness.FailoverLimit, func(d harness.Document) bool {
+		return d.Primary != "" && d.Primary != third.Primary && d.Term > third.Term
+	})
 	w.WaitAcks(20)
 
 	f := failovers(t, c)

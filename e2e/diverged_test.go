@@ -86,10 +86,12 @@ func divergeAndReturn(t *testing.T, c *harness.Cluster) string {
 // rebuilt; with errant=report it is left alone, out of the ack set, until somebody settles it.
 func TestErrantWrite(t *testing.T) {
 	write := func(c *harness.Cluster, node string) {
-		c.Root(node, "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "CREATE DATABASE oops")
+		waitFor(t, "the write to come through before the node is closed again", func() bool {
+			return c.TryRoot(node, "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "CREATE DATABASE oops") == nil
+		})
 	}
 	t.Run("rebuild", func(t *testing.T) {
-		c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+		c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease, RestartAfter: "1s"})
 		w := load.Start(t, c)
 		before := c.WaitWhole(3)
 		node := before.Others()[0].Name
@@ -107,7 +109,7 @@ func TestErrantWrite(t *testing.T) {
 		c.Down()
 	})
 	t.Run("report", func(t *testing.T) {
-		c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s", NodeArgs: []string{"--errant", "report"}})
+		c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease, RestartAfter: "1s", NodeArgs: []string{"--errant", "report"}})
 		before := c.WaitWhole(3)
 		node := before.Others()[0].Name
 		uuid := c.RootValue(node, "SELECT @@server_uuid")
@@ -120,7 +122,8 @@ func TestErrantWrite(t *testing.T) {
 		require.Equal(t, "1", c.RootValue(node, "SELECT @@super_read_only"), "it is closed again")
 
 		// As an operator settles it: the primary gets an empty transaction of that name.
-		errant := c.RootValue(node, fmt.Sprintf("SELECT GTID_SUBTRACT(@@gtid_executed, '%s')", c.RootValue(before.Primary, "SELECT @@gtid_executed")))
+		held := c.RootValue(node, "SELECT @@gtid_executed") // first: the primary goes on
+		errant := c.RootValue(before.Primary, fmt.Sprintf("SELECT GTID_SUBTRACT('%s', @@gtid_executed)", held))
 		require.True(t, strings.HasPrefix(errant, uuid+":"), errant)
 		c.Root(before.Primary, "SET GTID_NEXT='"+errant+"'", "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'")
 		d = c.WaitWhole(3)

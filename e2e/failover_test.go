@@ -20,7 +20,7 @@ func primaryKilled(t *testing.T, rounds int) []string {
 	var lines []string
 	for i := range rounds {
 		w := load.Start(t, c)
-		before := c.Doc()
+		before := c.WaitWhole(3)
 		old, at := before.Primary, time.Now()
 		c.Kill(old)
 		after := c.WaitNewPrimary(old, before.Term)

@@ -71,6 +71,6 @@ func TestForcedFailover(t *testing.T) {
 	for _, n := range d.Nodes {
 		require.Equal(t, "1,3", c.RootValue(n.Name, "SELECT GROUP_CONCAT(id ORDER BY id) FROM "+d.Database+".told"), n.Name)
 	}
-	require.Contains(t, c.Log(old.Name), "archived the difference")
+	waitFor(t, "the difference to be archived", func() bool { return strings.Contains(c.Log(old.Name), "archived the difference") })
 	c.Down()
 }

@@ -30,7 +30,7 @@ func TestHooks(t *testing.T) {
 	before := c.WaitWhole(2)
 	var r request
 	for range 5 { // a busy machine: nothing was changed, and it is asked again
-		if r = ask(t, c.Doc(), ""); r.State == "done" {
+		if r = ask(t, c.WaitWhole(3), ""); r.State == "done" {
 			break
 		}
 		t.Log(r.State, r.Outcome)

@@ -15,8 +15,7 @@ import (
 func TestConsulAgentsDieInTurn(t *testing.T) {
 	server := harness.NewConsul(t, nil)
 	one, two := harness.NewConsul(t, server), harness.NewConsul(t, server)
-	const lease = 6 * time.Second
-	c := harness.Up(t, harness.Options{Nodes: 3, Lease: lease, Consul: one.Addr, NodeArgs: []string{"--consul", two.Addr}})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease, Consul: one.Addr, NodeArgs: []string{"--consul", two.Addr}})
 	for _, step := range []struct {
 		name string
 		lose func()
@@ -29,7 +28,7 @@ func TestConsulAgentsDieInTurn(t *testing.T) {
 		t.Run(step.name, func(t *testing.T) {
 			c := c.On(t)
 			before := c.WaitWhole(3)
-			w := load.Start(t, c)
+			w := load.StartPatient(t, c)
 			lock := c.Via(server.Addr).Keys()["leader"]
 			step.lose()
 			waitFor(t, "the lock has moved", func() bool {
@@ -38,7 +37,7 @@ func TestConsulAgentsDieInTurn(t *testing.T) {
 				require.Equal(t, lock.Value, now.Value)
 				return now.Session != lock.Session
 			})
-			time.Sleep(2 * lease) // long enough for everything that would run out
+			time.Sleep(2 * patientLease) // long enough for everything that would run out
 			step.back()
 			w.WaitAcksSince(time.Now(), 50)
 			after := c.WaitWhole(3)

@@ -20,13 +20,13 @@ import (
 // TestTwoNodesOfOneName: a second data directory under the name of a living node is refused with one line and status 3,
 // and the living one notices nothing.
 func TestTwoNodesOfOneName(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease})
 	d := c.WaitWhole(3)
 	for _, n := range []harness.Node{primary(d), standby(d)} {
 		t.Run(n.State, func(t *testing.T) {
 			c := c.On(t)
 			before, record := c.WaitWhole(3), c.Record(n.Name)
-			w := load.Start(t, c)
+			w := load.StartPatient(t, c)
 			dir, err := os.MkdirTemp("", "twin")
 			require.NoError(t, err)
 			defer os.RemoveAll(dir)

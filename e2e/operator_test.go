@@ -72,6 +72,26 @@ func works(t *testing.T, d harness.Document, args ...string) string {
 	return s.out
 }
 
+// maxHandOvers is how often a hand-over is asked for that a starved machine does not get done in time.
+const maxHandOvers = 8
+
+// handsOver demands that a hand-over ordered with args is done. One that is not done in time changes nothing, which is
+// demanded too, and is ordered again.
+func handsOver(t *testing.T, c *harness.Cluster, args ...string) said {
+	t.Helper()
+	for try := 1; ; try++ {
+		d := c.Doc()
+		s := operator(t, d, args...)
+		if s.code == 0 {
+			return s
+		}
+		undone := s.code == 1 || strings.Contains(s.err, "guard target") || strings.Contains(s.err, "guard no-standby")
+		require.Truef(t, undone && try < maxHandOvers, "%v: %s%s", args, s.out, s.err)
+		require.Equal(t, d.Primary, c.WaitWhole(len(d.Nodes)).Primary, "what was not done changed nothing")
+		time.Sleep(time.Second)
+	}
+}
+
 // says demands an exit code and, on the last line of standard error, all of the words.
 func says(t *testing.T, d harness.Document, code int, words []string, args ...string) {
 	t.Helper()
@@ -87,11 +107,13 @@ func says(t *testing.T, d harness.Document, code int, words []string, args ...st
 // past is what `history --output json` says.
 type past struct {
 	Open    []struct{ ID, State, Kind string }
-	History []struct {
-		Kind, Node, Why, Request, State, By string
-		Term                                uint64
-		Phases                              map[string]float64
-	}
+	History []pastEntry
+}
+
+type pastEntry struct {
+	Kind, Node, Why, Request, State, By string
+	Term                                uint64
+	Phases                              map[string]float64
 }
 
 func historyOf(t *testing.T, d harness.Document) past {
@@ -101,9 +123,12 @@ func historyOf(t *testing.T, d harness.Document) past {
 	return p
 }
 
+// operatorLease lets nobody take over because the machine does other things as well; the test waits for some of them to end.
+const operatorLease = 6 * time.Second
+
 // TestOperator: an operator's commands on one real cluster under writers.
 func TestOperator(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: operatorLease, RestartAfter: "1s"})
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *harness.Cluster)
@@ -220,7 +245,7 @@ func switchoverOrder(t *testing.T, c *harness.Cluster) {
 	w := load.Start(t, c)
 	w.WaitAcks(20)
 	waitFor(t, target+" to be ready", func() bool { return operator(t, d, "switchover", "--to", target, "--dry-run").code == 0 })
-	out := works(t, d, "switchover", "--to", target, "--output", "json")
+	out := handsOver(t, c, "switchover", "--to", target, "--output", "json").out
 	var answer struct {
 		Request struct {
 			State, Outcome string
@@ -234,21 +259,23 @@ func switchoverOrder(t *testing.T, c *harness.Cluster) {
 	require.Equal(t, target, after.Primary)
 	c.WaitWhole(3)
 	waitFor(t, old+" to be ready again", func() bool { return operator(t, d, "switchover", "--to", old, "--dry-run").code == 0 })
-	s := operator(t, d, "failover", "--to", old, "--force", "--accept-data-loss") // with a living primary nothing is forced, and nobody is asked
-	require.Zerof(t, s.code, "%s%s", s.out, s.err)
+	s := handsOver(t, c, "failover", "--to", old, "--force", "--accept-data-loss") // with a living primary nothing is forced, and nobody is asked
 	require.Contains(t, s.err, target+" is the primary and lives: this is a switchover")
 	c.Wait("it is back", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == old })
 	w.WaitAcks(20)
 	c.WaitWhole(3)
 	w.Verify(c)
-	var ends []string
-	for _, e := range historyOf(t, d).History {
-		require.NotEqual(t, "lost", e.Kind, "whoever hands over loses nothing: %s", e.Why)
-		if e.Kind == "request" && strings.HasPrefix(e.Why, "switchover ") {
-			ends = append(ends, e.State)
+	waitFor(t, "both hand-overs to be in the history", func() bool { // it is written a moment later
+		done := 0
+		for _, e := range historyOf(t, d).History {
+			require.NotEqual(t, "lost", e.Kind, "whoever hands over loses nothing: %s", e.Why)
+			if e.Kind == "request" && strings.HasPrefix(e.Why, "switchover ") && e.State == "done" {
+				done++
+			}
 		}
-	}
-	require.Equal(t, []string{"done", "done"}, ends)
+		require.LessOrEqual(t, done, 2)
+		return done == 2
+	})
 }
 
 // maintenance: a standby is taken out of service and can be stopped at leisure; with it back in service all is as before.
@@ -257,13 +284,8 @@ func maintenance(t *testing.T, c *harness.Cluster) {
 	node := d.Others()[0].Name
 	w := load.Start(t, c)
 	w.WaitAcks(20)
-	results := make(chan said, 2) // two operators: both are told, one of them that it was so already
-	for range 2 {
-		go func() { results <- operator(t, d, "pause", node, "--reason", "new memory") }()
-	}
 	already := 0
-	for range 2 {
-		s := <-results
+	for _, s := range sameMoment(t, d, 2, "pause", node, "--reason", "new memory") { // both are told, one of them that it was so already
 		require.Zerof(t, s.code, "%s%s", s.out, s.err)
 		if strings.Contains(s.out, "in maintenance already by tester@") {
 			already++
@@ -273,7 +295,7 @@ func maintenance(t *testing.T, c *harness.Cluster) {
 	now := c.Wait(node+" to serve nobody and to be out of the ack set", harness.FailoverLimit, func(d harness.Document) bool {
 		return d.Node(node).State == "replica" && !slices.Contains(d.AckSet.Members, node)
 	})
-	require.NotContains(t, consulServices(t, d, "mysql"), node)
+	waitFor(t, node+" not to be offered to readers", func() bool { return !slices.Contains(consulServices(t, d, "mysql"), node) })
 	require.Equal(t, http.StatusServiceUnavailable, httpStatus(t, now.Node(node).HTTP, "/replica"))
 	says(t, d, 3, []string{"guard target", "in maintenance by tester@", "new memory"}, "switchover", "--to", node)
 	status := works(t, d, "status")
@@ -367,7 +389,7 @@ func pausedThroughout(t *testing.T, c *harness.Cluster) {
 			c.WaitRestarted(n, harness.Agent)
 		}
 	}
-	for deadline := time.Now().Add(9 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * operatorLease); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		now := c.Doc()
 		require.Empty(t, now.Primary, now.Line())
 		require.Equal(t, d.Term, now.Term, now.Line())

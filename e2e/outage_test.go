@@ -18,7 +18,7 @@ func outage() time.Duration {
 	if os.Getenv("AUTOPILOT_TEST_SOAK") != "" {
 		return 5 * time.Minute
 	}
-	return 20 * time.Second
+	return 30 * time.Second // more than two leases
 }
 
 // soakPause is the longest pause in the writes that is allowed when nothing else runs on the machine.
@@ -29,7 +29,7 @@ func TestConsulAway(t *testing.T) { consulAway(t, 1) }
 
 func consulAway(t *testing.T, rounds int) []string {
 	consul := harness.NewConsul(t, nil)
-	c := harness.Up(t, harness.Options{Nodes: 3, Consul: consul.Addr})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease, Consul: consul.Addr})
 	var lines []string
 	for i := range rounds {
 		for _, way := range []struct {
@@ -52,7 +52,7 @@ func consulAway(t *testing.T, rounds int) []string {
 
 func outageOnce(t *testing.T, c *harness.Cluster, name string, away, back func()) string {
 	before := c.WaitWhole(3)
-	w := load.Start(t, c)
+	w := load.StartPatient(t, c)
 	time.Sleep(5 * time.Second)
 	ordinary := w.Gap(time.Time{}) // what this machine does to the writes by itself
 	at := time.Now()
@@ -83,7 +83,7 @@ func TestStrictStopsWithoutConsul(t *testing.T) {
 	consul := harness.NewConsul(t, nil)
 	c := harness.Up(t, harness.Options{Nodes: 3, Consul: consul.Addr, NodeArgs: []string{"--policy", "strict"}})
 	before := c.WaitWhole(3)
-	w := load.Start(t, c)
+	w := load.StartPatient(t, c)
 	consul.Kill()
 	waitFor(t, "nobody is acknowledged anything any more", func() bool {
 		acks := w.Acks()

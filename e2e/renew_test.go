@@ -33,7 +33,7 @@ func TestRenewCertificates(t *testing.T) {
 	for _, n := range d.Others() {
 		require.Equal(t, "1", c.RootValue(n.Name, "SELECT Ssl_verify_server_cert FROM mysql.slave_master_info WHERE Channel_name = ''"), n.Name)
 	}
-	w := load.Start(t, c)
+	w := load.StartPatient(t, c)
 	w.WaitAcks(50)
 
 	second := ca.Issue("node")
@@ -60,7 +60,7 @@ func TestRenewCertificates(t *testing.T) {
 	}
 	require.Zero(t, w.Failures())
 	// New connections for replication to every node: each verifies what it is shown.
-	works(t, d, "switchover")
+	handsOver(t, c, "switchover")
 	now := c.WaitNewPrimary(d.Primary, d.Term)
 	c.WaitWhole(3)
 	require.Greater(t, now.Term, d.Term)

@@ -20,8 +20,7 @@ const clonedLine = `"cloned a member"`
 func TestScale(t *testing.T) {
 	s3 := s3server.Start(t)
 	c := harness.Up(t, harness.Options{Nodes: 1, RestartAfter: "1s", Store: s3server.URL(s3.Addr, "scale"), Env: s3server.Env()})
-	d := c.Doc()
-	require.Equal(t, 1, d.Count("primary"), d.Line())
+	d := c.WaitWhole(1)
 	w := load.Start(t, c)
 
 	// A single node that dies comes back with everything it has acknowledged.

@@ -16,10 +16,7 @@ import (
 // takes over, the old one comes back, and nothing is left behind.
 func TestSmoke(t *testing.T) {
 	c := harness.Up(t, harness.Options{Nodes: 3})
-	d := c.Doc()
-	require.Len(t, d.Nodes, 3)
-	require.Equal(t, 1, d.Count("primary"))
-	require.Equal(t, 2, d.Count("standby"))
+	d := c.WaitWhole(3)
 	for _, n := range d.Nodes {
 		require.NotZero(t, n.Pids.Guard)
 		require.NotZero(t, n.Pids.Agent)

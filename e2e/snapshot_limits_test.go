@@ -67,8 +67,7 @@ func newScratch(t *testing.T) scratchDisk {
 		return s
 	}
 	t.Cleanup(func() {
-		out, err := exec.Command("umount", dir).CombinedOutput()
-		require.NoError(t, err, "%s", out)
+		waitFor(t, "the scratch directory to be unmounted", func() bool { return exec.Command("umount", dir).Run() == nil })
 	})
 	s.small = true
 	return s
@@ -110,7 +109,7 @@ func (d scratchDisk) runsShort(c *harness.Cluster, s snapshots) {
 	require.Contains(d.t, out, d.dir)
 	require.Empty(d.t, d.left())
 	require.Equal(d.t, before, s.list())
-	require.Contains(d.t, s.status(), `"health": "well"`)
+	waitFor(d.t, "the database to be well", func() bool { return strings.Contains(s.status(), `"health": "well"`) })
 	d.resize("4g")
 	s.create()
 	require.Len(d.t, s.list(), len(before)+1)

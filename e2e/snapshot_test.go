@@ -45,20 +45,27 @@ func TestSnapshots(t *testing.T) {
 	proxy := netfault.New(t, s3.Addr)
 	env := append(s3server.Env(), "AUTOPILOT_SNAPSHOT_PASSPHRASE=correct horse battery staple")
 	scratch := newScratch(t)
-	c := harness.Up(t, harness.Options{Nodes: 2, Store: s3server.URL(proxy.Addr(), "snapshots"), Env: env,
+	c := harness.Up(t, harness.Options{Nodes: 2, Lease: patientLease, Store: s3server.URL(proxy.Addr(), "snapshots"), Env: env,
 		NodeArgs: []string{"--snapshot-verify", "1h", "--snapshot-scratch", scratch.dir, "--snapshot-after-binlog", fmt.Sprintf("%dM", growthMiB)}})
 	t.Cleanup(c.Close) // before the scratch directory goes
 	s := snapshotsOf(t, c)
 	w := load.Start(t, c)
 	w.WaitAcks(20)
 
-	d := c.Doc()
 	waitFor(t, "the first snapshot is verified by itself", func() bool { return strings.Contains(s.status(), `"ok_id": "2`) })
-	require.Contains(t, s.metrics(), "autopilot_mysql_snapshot_verified_age_seconds")
-	s.create()
+	waitFor(t, "the metrics to say so", func() bool { return strings.Contains(s.metrics(), "autopilot_mysql_snapshot_verified_age_seconds") })
 	list := s.list()
-	require.GreaterOrEqual(t, len(list), 2, "the first one and ours")
-	require.Equal(t, d.Others()[0].Name, list[0].Node, "a standby takes it, the primary is spared")
+	for try := 1; ; try++ { // a standby that a busy machine makes look unhealthy at that moment is passed over
+		d := c.WaitWhole(2)
+		had := len(list)
+		s.create()
+		list = s.list()
+		require.Greater(t, len(list), had)
+		if list[0].Node == d.Others()[0].Name {
+			break
+		}
+		require.Less(t, try, 4, "a standby takes it, the primary is spared")
+	}
 	require.True(t, list[0].Encryption.Passphrase)
 
 	out := s.must("verify", "--mysqld", harness.Mysqld(t))
@@ -78,8 +85,8 @@ func TestSnapshots(t *testing.T) {
 	require.Error(t, err, out)
 	require.Contains(t, out, "take snapshot")
 	waitFor(t, "the store's trouble is known", func() bool { return strings.Contains(s.status(), "the snapshot store cannot be used") })
-	require.Contains(t, s.status(), `"health": "well"`)
-	require.Contains(t, s.metrics(), "autopilot_mysql_snapshot_store_up 0")
+	waitFor(t, "the database is well without the store", func() bool { return strings.Contains(s.status(), `"health": "well"`) })
+	waitFor(t, "the metrics to say so", func() bool { return strings.Contains(s.metrics(), "autopilot_mysql_snapshot_store_up 0") })
 	w.WaitAcks(20)
 	proxy.Set(netfault.Pass)
 	s.create()
@@ -201,7 +208,7 @@ func snapshotRaces(t *testing.T, rounds int) []string {
 		do   func(start func())
 	}{
 		{"half written", func(start func()) {
-			require.NoError(t, os.RemoveAll(store))
+			waitFor(t, "the store is empty", func() bool { return os.RemoveAll(store) == nil }) // the archiver may just be writing there
 			done := make(chan error, 1)
 			go func() {
 				_, err := s.run("create")
@@ -239,7 +246,7 @@ func snapshotRaces(t *testing.T, rounds int) []string {
 			<-done
 		}},
 		{"missing", func(start func()) {
-			require.NoError(t, os.RemoveAll(store))
+			waitFor(t, "the store is empty", func() bool { return os.RemoveAll(store) == nil }) // the archiver may just be writing there
 			start()
 		}},
 	}

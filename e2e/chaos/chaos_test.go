@@ -56,7 +56,7 @@ func TestChaosSmoke(t *testing.T) {
 		t.Skip(err)
 	}
 	o := options(t)
-	o.Seed, o.Time, o.Rounds, o.Consul = 1, 5*time.Minute, 4, 1
+	o.Seed, o.Time, o.Rounds, o.Consul = 1, 40*time.Minute, 4, 1 // the rounds end it
 	o.Only = []string{"kill-node", "cut-all", "cut-consul-and-replicas", "freeze-node", "consul-killed", "kill-mysqld"}
 	r, err := Run(o)
 	if errors.Is(err, netns.ErrNotPermitted) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -21,14 +22,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// limit bounds what is waited for; only a failure takes as long.
-const limit = 30 * time.Second
+// limit bounds what is waited for; only a failure takes as long. Consul itself takes up to half a minute to end a session by
+// its back-stop, and to sync a check again after one attempt failed.
+const limit = 90 * time.Second
 
 // server is a real Consul server on loopback, with its data in a directory, so that it can be restarted.
 type server struct {
 	dir  string
 	addr string
-	serf string // where other agents join
+	serf string      // where other agents join
+	api  *api.Client // see raw
 	cmd  *exec.Cmd
 }
 
@@ -72,6 +75,12 @@ func startServer(t *testing.T, extra map[string]any) *server {
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "consul.json"), text, 0o600))
 	s.start(t)
 	t.Cleanup(s.kill)
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log")) // without it there is less to say
+			t.Logf("Consul at %s says:\n%s", s.addr, text)
+		}
+	})
 	return s
 }
 

@@ -107,7 +107,7 @@ func TestDeadNodeDoesNotHideTheServicesOfOthers(t *testing.T) {
 	c := client(t, consul.Config{}, srv)
 	dead := c.Session("dead", params(t, time.Second), "mysql/main/")
 	require.NoError(t, dead.Open(t.Context()))
-	require.NoError(t, c.Services().Register(t.Context(), election.Service{ID: "mysql-b", Name: "mysql", TTL: time.Minute, Pass: true}))
+	require.NoError(t, c.Services().Register(t.Context(), election.Service{ID: "mysql-b", Name: "mysql", TTL: 2 * limit, Pass: true}))
 
 	gone := func() bool {
 		entry, _, err := raw(t, srv).Session().Info(dead.ID(), nil)

@@ -18,9 +18,12 @@ const leader = "mysql/main/leader"
 // raw is the library itself, to look behind the scenes.
 func raw(t *testing.T, s *server) *api.Client {
 	t.Helper()
-	c, err := api.NewClient(&api.Config{Address: s.addr, Scheme: "http", Transport: nil})
-	require.NoError(t, err)
-	return c
+	if s.api == nil { // one for all calls: each keeps connections open, and Consul takes 200 of one address
+		var err error
+		s.api, err = api.NewClient(&api.Config{Address: s.addr, Scheme: "http"})
+		require.NoError(t, err)
+	}
+	return s.api
 }
 
 func params(t *testing.T, lease time.Duration) election.Params {

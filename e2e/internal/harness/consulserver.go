@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -109,10 +110,16 @@ func (s *ConsulServer) Thaw() {
 // FreePorts are TCP ports that were free a moment ago.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
+	// They lie below the range from which the kernel takes the local ports of outgoing connections: whoever is killed finds
+	// its port free when it comes back.
+	const low, high = 15000, 32000
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+	for tries := 0; len(ports) < n; tries++ {
+		require.Less(t, tries, 2000, "no free ports")
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low)))
+		if err != nil {
+			continue // somebody has it
+		}
 		defer l.Close()
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}

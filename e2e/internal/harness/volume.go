@@ -97,7 +97,7 @@ func (v *Volumes) Break(node string) {
 func (v *Volumes) Repair(node string) {
 	v.t.Helper()
 	img := filepath.Join(v.c.Dir, node+".img")
-	v.must("umount", v.dirs[node])
+	require.NoError(v.t, v.unmount(v.dirs[node]))
 	out, err := exec.Command("e2fsck", "-fy", img).CombinedOutput()
 	var exit *exec.ExitError
 	require.Truef(v.t, err == nil || errors.As(err, &exit) && exit.ExitCode() < 4, "e2fsck: %v: %s", err, out)

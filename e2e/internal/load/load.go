@@ -25,6 +25,8 @@ const (
 	clients = 4
 	// statementLimit is an application's patience with one write; afterwards its outcome is unknown.
 	statementLimit = 2 * time.Second
+	// patientLimit is that of clients whose every write must succeed: longer than a starved machine holds one up.
+	patientLimit = 15 * time.Second
 	// setUpLimit bounds the creation of the table.
 	setUpLimit = 60 * time.Second
 	// between two writes of a client: the checks are about every write, not about their number.
@@ -46,20 +48,30 @@ type Ack struct {
 type Writers struct {
 	t      testing.TB
 	doc    harness.Document
+	limit  time.Duration // for one write
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
 	acks     []Ack // in the order of their coming
+	begun    int   // clients that have had an acknowledgement
 	failures int   // writes whose client got an error; each may have happened or not
 	last     error
 }
 
-// Start creates the table and starts the clients. They end with the test at the latest.
-func Start(t testing.TB, c *harness.Cluster) *Writers {
+// Start creates the table and starts the clients, and returns when each has written. They end with the test at the latest.
+func Start(t testing.TB, c *harness.Cluster) *Writers { t.Helper(); return start(t, c, statementLimit) }
+
+// StartPatient is Start for tests in which no write may fail: a write that only takes long has not failed.
+func StartPatient(t testing.TB, c *harness.Cluster) *Writers {
+	t.Helper()
+	return start(t, c, patientLimit)
+}
+
+func start(t testing.TB, c *harness.Cluster, limit time.Duration) *Writers {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Writers{t: t, doc: c.Doc(), cancel: cancel}
+	w := &Writers{t: t, doc: c.Doc(), cancel: cancel, limit: limit}
 	t.Cleanup(w.end)
 	w.create()
 	base := time.Now().UnixMilli() << 22 // later writers on the same cluster use other ids
@@ -68,6 +80,7 @@ func Start(t testing.TB, c *harness.Cluster) *Writers {
 		w.wg.Go(func() { cl.run(ctx) })
 	}
 	w.WaitAcks(20)
+	w.waitBegun()
 	return w
 }
 
@@ -143,6 +156,20 @@ func (w *Writers) Gap(from time.Time) time.Duration {
 	return longest
 }
 
+// waitBegun waits until every client has a connection to the primary.
+func (w *Writers) waitBegun() {
+	w.t.Helper()
+	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(10 * time.Millisecond) {
+		w.mu.Lock()
+		begun, last := w.begun, w.last
+		w.mu.Unlock()
+		if begun == clients {
+			return
+		}
+		require.Truef(w.t, time.Now().Before(deadline), "%d of %d clients have written, last error: %v", begun, clients, last)
+	}
+}
+
 // Note enters a write that somebody else made with the table.
 func (w *Writers) Note(a Ack) {
 	w.mu.Lock()
@@ -159,10 +186,11 @@ func (w *Writers) fail(err error) {
 
 // client is one application: it knows Consul's address and nothing else of the cluster.
 type client struct {
-	w    *Writers
-	next int64
-	addr string
-	db   *sql.DB // to the primary as found last; nil: look it up
+	w     *Writers
+	next  int64
+	begun bool // it has had an acknowledgement
+	addr  string
+	db    *sql.DB // to the primary as found last; nil: look it up
 }
 
 func (c *client) run(ctx context.Context) {
@@ -173,6 +201,12 @@ func (c *client) run(ctx context.Context) {
 		wait := between
 		if addr, err := c.do(Insert(id)); err == nil {
 			c.w.Note(Ack{ID: id, At: time.Now(), From: addr})
+			if !c.begun {
+				c.begun = true
+				c.w.mu.Lock()
+				c.w.begun++
+				c.w.mu.Unlock()
+			}
 		} else {
 			c.w.fail(err)
 			wait = again
@@ -191,7 +225,7 @@ func Insert(id int64) string {
 
 // do executes one statement on the primary and says where; after an error the primary is looked up again.
 func (c *client) do(statement string) (addr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), c.w.limit)
 	defer cancel()
 	if c.db == nil {
 		if c.addr, err = Primary(ctx, c.w.doc.Consul); err != nil {

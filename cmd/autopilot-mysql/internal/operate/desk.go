@@ -51,7 +51,7 @@ func (d *Desk) keys() cluster.Keys { return cluster.KeysOf(d.Cluster) }
 type picture struct {
 	roles.View
 	extra cluster.Extra
-	gate  uint64 // ModifyIndex of the gate
+	kvs   map[string]election.KV // for the ModifyIndex of what is changed
 }
 
 // read reads the cluster consistently; one that is not there is an error. what is the command, for the error.
@@ -69,7 +69,7 @@ func (d *Desk) read(ctx context.Context, what string) (picture, error) {
 	if err != nil {
 		return picture{}, &cli.Error{What: what, Why: err.Error(), Err: err}
 	}
-	return picture{View: view, extra: extra, gate: v.KVs[d.keys().RequestGate()].ModifyIndex}, nil
+	return picture{View: view, extra: extra, kvs: v.KVs}, nil
 }
 
 // consulError is one line for a Consul that did not do what it was asked. sure says what is certain all the same.
@@ -107,6 +107,9 @@ func declined(r roles.Request, err error) Answer {
 	return Answer{Request: r, Said: r.Outcome}
 }
 
+// index is the ModifyIndex of a key, 0 if there is none: what compare-and-set wants.
+func (p picture) index(key string) uint64 { return p.kvs[key].ModifyIndex }
+
 // node demands that there is a node of this name.
 func (p picture) node(what, name string) error {
 	if name == "" || p.Knows(name) {
@@ -141,7 +144,7 @@ func (d *Desk) submit(ctx context.Context, what string, r roles.Request) (roles.
 		if err := p.mayAsk(what, r); err != nil {
 			return r, err
 		}
-		ops := []election.Op{election.CAS(d.keys().RequestGate(), p.gate, []byte(r.ID)), election.CAS(d.keys().Request(r.ID), 0, cluster.Encode(r))}
+		ops := []election.Op{election.CAS(d.keys().RequestGate(), p.index(d.keys().RequestGate()), []byte(r.ID)), election.CAS(d.keys().Request(r.ID), 0, cluster.Encode(r))}
 		for _, old := range tooMany(p.extra.Requests) {
 			ops = append(ops, election.Delete(d.keys().Request(old)))
 		}

@@ -75,7 +75,7 @@ func (d *Desk) ResumeNode(ctx context.Context, node string) (paused bool, err er
 		if _, paused = now.Maintenance[node]; !paused {
 			return nil, nil, now.node(what, node)
 		}
-		return []election.Op{election.Delete(d.keys().Maintenance(node))},
+		return gone(now, d.keys().Maintenance(node)),
 			&cluster.HistoryEntry{Kind: cluster.HistoryResume, Node: node, Why: node + " was put back into service by " + d.By}, nil
 	})
 	return paused, err

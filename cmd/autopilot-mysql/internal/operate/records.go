@@ -65,13 +65,18 @@ func (d *Desk) Pause(ctx context.Context, reason string) (p roles.Pause, former 
 	return p, former, err
 }
 
+// gone deletes a record if it is still the one that was read: of two operators only one has ended it.
+func gone(now picture, key string) []election.Op {
+	return []election.Op{election.CheckIndex(key, now.index(key)), election.Delete(key)}
+}
+
 // Resume ends the pause; paused is false when there was none.
 func (d *Desk) Resume(ctx context.Context) (paused bool, err error) {
 	err = d.change(ctx, "resume", func(now picture) ([]election.Op, *cluster.HistoryEntry, error) {
 		if paused = now.Paused; !paused {
 			return nil, nil, nil
 		}
-		return []election.Op{election.Delete(d.keys().Pause())}, &cluster.HistoryEntry{Kind: cluster.HistoryResume, Why: "the pause was ended by " + d.By}, nil
+		return gone(now, d.keys().Pause()), &cluster.HistoryEntry{Kind: cluster.HistoryResume, Why: "the pause was ended by " + d.By}, nil
 	})
 	return paused, err
 }

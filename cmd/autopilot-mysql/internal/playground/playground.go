@@ -37,8 +37,9 @@ const (
 	// two cores that may be busy otherwise.
 	DefaultTimeout = 3 * time.Minute
 
-	// stopTimeout bounds a graceful stop. mysqld needs 3–11 s, fencing before it at most the lease.
-	stopTimeout = 60 * time.Second
+	// stopTimeout bounds a graceful stop: more than a node's own limit for it (--stop-timeout, 60 s), after which it kills
+	// mysqld itself and says so. mysqld needs 3–11 s, fencing before it at most the lease.
+	stopTimeout = 75 * time.Second
 	// pollInterval is how often nodes are asked for their status.
 	pollInterval = 400 * time.Millisecond
 	// maxNodes keeps names, sockets and ports within what was thought of.
