@@ -42,7 +42,7 @@ func TestFence_names_the_step_when_a_waiter_is_left(t *testing.T) {
 	insert := background(t, p.app(), "INSERT INTO t.t VALUES (1, 'never acknowledged')")
 	p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 })
 
-	result, err := p.Fence(within(t, time.Second))
+	result, err := p.Fence(within(t, 700*time.Millisecond)) // less than lock_wait_timeout, which is 1 s
 	var step *StepError
 	require.ErrorAs(t, err, &step)
 	// The session of the waiter cannot end; on a busy machine the budget is used up by waiting for that already.
@@ -82,7 +82,7 @@ func TestServer_gives_up_a_connection_without_an_answer(t *testing.T) {
 	ctx := procContext(t)
 	var unknown *UnknownError
 	before := n.fence.size
-	err := n.fence.exec(within(t, 100*time.Millisecond), "sleep", "SELECT SLEEP(600)")
+	err := n.fence.exec(within(t, time.Second), "sleep", "SELECT SLEEP(600)")
 	require.ErrorAs(t, err, &unknown)
 	require.Equal(t, "sleep", unknown.Op)
 	require.Eventually(t, func() bool {

@@ -141,7 +141,7 @@ func TestMarker_unknown_at_the_deadline_and_never_blocked_by_another(t *testing.
 	var unknown *UnknownError
 	before, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
-	err = p.Marker(within(t, 300*time.Millisecond))
+	err = p.Marker(within(t, 2*time.Second))
 	require.ErrorAs(t, err, &unknown)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	end, err := p.EndOfBinlog(ctx)
@@ -150,7 +150,7 @@ func TestMarker_unknown_at_the_deadline_and_never_blocked_by_another(t *testing.
 	waiting := p.st().Source.WaitSessions
 	require.Positive(t, waiting)
 
-	require.ErrorAs(t, p.Marker(within(t, 300*time.Millisecond)), &unknown)
+	require.ErrorAs(t, p.Marker(within(t, 2*time.Second)), &unknown)
 	more, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
 	require.False(t, end.Covers(more), "the second reached the binary log too")

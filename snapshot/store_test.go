@@ -204,7 +204,7 @@ func TestS3RetriesAreBounded(t *testing.T) {
 
 func TestS3StallsAreNoticed(t *testing.T) {
 	o := quick()
-	o.Stall, o.Attempts = 300*time.Millisecond, 1
+	o.Stall, o.Attempts = 2*time.Second, 1
 	release := make(chan struct{})
 	var hang atomic.Value
 	hang.Store("")
@@ -246,7 +246,7 @@ func TestS3StallsAreNoticed(t *testing.T) {
 func TestSlowIsNotStalled(t *testing.T) {
 	a, b := net.Pipe()
 	defer b.Close()
-	c := &stallConn{Conn: a, stall: 200 * time.Millisecond}
+	c := &stallConn{Conn: a, stall: time.Second}
 	defer c.Close()
 	answer := make(chan error, 1)
 	go func() {
@@ -256,7 +256,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 	go func() {
 		buf := make([]byte, writeChunk/2)
 		for range 20 {
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(80 * time.Millisecond)
 			_, _ = io.ReadFull(b, buf)
 		}
 		_, _ = b.Write([]byte("k"))

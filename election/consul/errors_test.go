@@ -61,7 +61,7 @@ func TestAddresses(t *testing.T) {
 // A request that cannot have left is told from one of unknown outcome.
 func TestNotSentOrUnknown(t *testing.T) {
 	srv := startServer(t, nil)
-	c := client(t, consul.Config{RequestTimeout: 500 * time.Millisecond}, srv)
+	c := client(t, consul.Config{RequestTimeout: 2 * time.Second}, srv)
 	ok, _, err := c.Store().Txn(t.Context(), election.Set("k", []byte("1")))
 	require.NoError(t, err)
 	require.True(t, ok)

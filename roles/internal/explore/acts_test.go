@@ -1,7 +1,6 @@
 package explore
 
 import (
-	"hash/maphash"
 	"unsafe"
 
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
@@ -65,7 +64,7 @@ func (s *state) decide(n int, g guess, e *explorer) {
 	for i := range nodes {
 		q.streams[i] = s.in[i].there && int(s.in[i].src) == n || s.late[i].there && int(s.late[i].src) == n
 	}
-	id := maphash.Bytes(seed, unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q)))
+	id := fingerprint(unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q)))
 	r, ok := e.memo[id]
 	if !ok {
 		r = s.ask(n, g, e.m)

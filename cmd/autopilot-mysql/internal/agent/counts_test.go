@@ -77,6 +77,9 @@ func pair(t *testing.T, lab *trapLab) (p, f *trapNode, m *election.Memory, held 
 	})
 	me, it := f.disk.inc(), p.disk.inc()
 	f.Settings.Acks, f.Settings.DrainTimeout = 1, time.Minute
+	var err error
+	f.Params, err = election.ParamsFor(30 * time.Second) // nobody renews here
+	require.NoError(t, err)
 	held = m.Session("p", time.Hour)
 	c = &counted{Store: m, Session: m.Session("f", time.Hour)}
 	p.ok(held.Open)

@@ -125,8 +125,10 @@ func TestHelpersOfACrashedAgentAreKilled(t *testing.T) {
 }
 
 func TestExitWithoutAnAgentIsToldToTheNext(t *testing.T) {
-	r := launch(t, limit, "connect\nstart sleep 0.05; exit 9\ndie 1", "connect\nawait-exit\nexit -1")
+	r := launch(t, limit, "connect\nstart sleep 1; exit 9\ndie 1", "await-file ended\nconnect\nawait-exit\nexit -1")
 	pid := r.pid(`1 started (\d+) err=<nil>`)
+	r.gone(pid) // reaped while nobody is connected
+	r.touch("ended")
 	r.event(fmt.Sprintf(`2 exit pid=%d status=9 cause="" late=0 kills=0`, pid))
 	require.Equal(t, 9, r.status())
 }
@@ -211,7 +213,7 @@ func TestUnprivilegedMysqldStillDiesWithTheGuard(t *testing.T) {
 }
 
 func TestOrphansAreReaped(t *testing.T) {
-	r := launch(t, limit, "connect\nrun (sleep 0.1 & sleep 0.2 & (sleep 0.15 & ) & )\nhang")
+	r := launch(t, limit, "connect\nrun (sleep 2 & sleep 3 & (sleep 2.5 & ) & )\nhang")
 	agent := r.pid(`1 born (\d+)`)
 	r.event(`1 ran err=<nil>`)
 	r.until("three orphans at the guard", func() bool { return len(children(r.cmd.Process.Pid)) == 4 })

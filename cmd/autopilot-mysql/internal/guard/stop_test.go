@@ -99,10 +99,9 @@ func TestStopTimeoutWithoutMysqldIsAFailure(t *testing.T) {
 }
 
 func TestStopWithoutAnAgentKillsMysqld(t *testing.T) {
-	// The third incarnation is 400 ms away when the second one ends.
-	r := launch(t, limit, "connect\n"+polite+"die 1", "die 1", "die 1", "die 1")
+	r := launch(t, limit, "connect\n"+polite+"die 1", "die 1", "die 1", "die 1", "die 1")
 	mysqld := r.pid(`1 started (\d+) err=<nil>`)
-	r.until("a long backoff", func() bool { return strings.Contains(r.errText(), "next attempt in 800ms") })
+	r.until("a long backoff", func() bool { return strings.Contains(r.errText(), "next attempt in 1.6s") })
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, 137, r.status(), "not SIGTERM: nobody knows whether clients wait")
 	r.gone(mysqld)

@@ -129,7 +129,7 @@ func TestDocumentHasExactlyTheContractsFields(t *testing.T) {
 }
 
 func TestKillEndsAllProcessesAtOnceAndTheNodeComesBack(t *testing.T) {
-	p := start(t, options(t, 300*time.Millisecond))
+	p := start(t, options(t, 2*time.Second))
 	before, _ := p.Document().Node("node1")
 	require.NoError(t, p.Kill(t.Context(), "primary"))
 	for _, pid := range []int{before.Pids.Guard, before.Pids.Agent, before.Pids.MySQL} {
@@ -162,11 +162,12 @@ func TestWithoutRestartADeadNodeStaysDownUntilStarted(t *testing.T) {
 func TestStoppedNodeStaysStopped(t *testing.T) {
 	p := start(t, options(t, time.Millisecond))
 	require.NoError(t, p.Stop(t.Context(), "node3"))
-	eventually(t, "node3 is down", func() bool { n, _ := p.Document().Node("node3"); return n.State == "down" })
-	n, _ := p.Document().Node("node3")
-	require.Contains(t, n.Reason, "ended with status 0")
+	eventually(t, "node3 is down and says why", func() bool {
+		n, _ := p.Document().Node("node3")
+		return n.State == "down" && strings.Contains(n.Reason, "ended with status 0")
+	})
 	time.Sleep(3 * pollInterval) // nothing may happen in this time
-	n, _ = p.Document().Node("node3")
+	n, _ := p.Document().Node("node3")
 	require.Equal(t, "down", n.State)
 }
 

@@ -177,16 +177,19 @@ func (p *Playground) compose(ctx context.Context) {
 	}
 }
 
-// publish makes doc the truth, in memory and on disk.
+// publish makes doc the truth, on disk first: who sees it in memory finds it there. Nobody else publishes meanwhile.
 func (p *Playground) publish(doc Document) error {
 	p.mu.Lock()
 	same := p.doc.equal(doc)
+	p.mu.Unlock()
+	var err error
+	if !same {
+		err = writeJSON(p.lay.document(), doc)
+	}
+	p.mu.Lock()
 	p.doc = doc
 	p.mu.Unlock()
-	if same {
-		return nil
-	}
-	return writeJSON(p.lay.document(), doc)
+	return err
 }
 
 // document combines the nodes' views with the cluster's.

@@ -204,12 +204,23 @@ func waitGone(ctx context.Context, ids []procID) error {
 // that os/exec waits for.
 func reap(ids []procID) {
 	for _, id := range ids {
-		if s, ok := readStat(id.Pid); ok && s.id == id && s.ppid == os.Getpid() {
-			// The error says that it is not ours or already reaped: both are fine.
-			_, _ = unix.Wait4(id.Pid, nil, unix.WNOHANG, nil)
+		// A killed process shows as a zombie when its first thread has ended, and can be collected when its last one has.
+		for end := time.Now().Add(collectTime); ; time.Sleep(time.Millisecond) {
+			s, ok := readStat(id.Pid)
+			if !ok || s.id != id || s.ppid != os.Getpid() {
+				break
+			}
+			// An error says that it is not ours or already reaped: both are fine.
+			pid, err := unix.Wait4(id.Pid, nil, unix.WNOHANG, nil)
+			if pid != 0 || err != nil && !errors.Is(err, unix.EINTR) || !s.gone() || time.Now().After(end) {
+				break
+			}
 		}
 	}
 }
+
+// collectTime bounds the wait for the last threads of a killed process; freeing a mysqld's memory takes milliseconds.
+const collectTime = time.Second
 
 // becomeSubreaper makes orphans (a mysqld whose guard was killed) children of this process, which then reaps them: PID 1
 // of a container may not.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -157,12 +158,19 @@ func (f *follower) ready(ctx context.Context) bool {
 	return s.Phase == phaseReady
 }
 
-// supervisorError is the last line of the log, the error by which the supervisor ended.
+// supervisorError is the last line of the log that is none of a working supervisor, whose lines begin with the time: the
+// error by which this one ended. Another one may be writing there.
 func supervisorError(logPath string, err error) string {
 	b, readErr := os.ReadFile(logPath)
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if readErr != nil || lines[len(lines)-1] == "" {
+	last := ""
+	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(string(b)), "\n")) {
+		if _, narrated := time.Parse(time.TimeOnly, line[:min(len(line), len(time.TimeOnly))]); narrated != nil {
+			last = line
+			break
+		}
+	}
+	if readErr != nil || last == "" {
 		return fmt.Sprintf("the supervisor ended: %v", err)
 	}
-	return strings.TrimPrefix(lines[len(lines)-1], filepath.Base(os.Args[0])+": ") + " (log: " + logPath + ")"
+	return strings.TrimPrefix(last, filepath.Base(os.Args[0])+": ") + " (log: " + logPath + ")"
 }
