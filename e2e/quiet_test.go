@@ -41,8 +41,7 @@ func quietHour(t *testing.T, minutes int) []string {
 		}
 		next = time.Now().Add(3 * time.Minute)
 		d := c.WaitWhole(3)
-		_, err := c.Command(2*time.Minute, "switchover", "--consul", d.Consul, "--cluster", d.Cluster)
-		require.NoError(t, err)
+		handsOver(t, c, "switchover")
 		c.WaitNewPrimary(d.Primary, d.Term)
 		if moved++; moved%5 == 1 {
 			s.create()
