@@ -50,6 +50,16 @@ func TestCooldown(t *testing.T) {
 	require.Equal(t, 2, f.LastHour, "the clean stop is not counted")
 	require.Equal(t, cooldown.Milliseconds(), f.CooldownMS)
 	require.Equal(t, third.Primary, f.Last.From)
+
+	// Held back once more, and an operator who reads the status does not wait for it.
+	c.Start(first.Primary)
+	fourth := whole(2)
+	c.Kill(fourth.Primary)
+	waitFor(t, "the status says that this failover is held back too", func() bool { return strings.Contains(c.Status(), "held back for another") })
+	works(t, fourth, "failover")
+	c.Wait("the operator's failover", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == first.Primary && d.Term > fourth.Term })
+	require.Less(t, time.Since(f.Last.At), cooldown, "the machine was so slow that the time was over")
+	w.WaitAcks(20)
 	w.Verify(c)
 	c.Down()
 }

@@ -38,6 +38,7 @@ func hands() []byHand {
 			c.Consul(http.MethodPut, "/v1/agent/check/deregister/"+info[0].ServiceChecks[0].ID, nil)
 			return func() bool { now := c.Keys()["leader"].Session; return now != "" && now != old }
 		}},
+		{"the catalog names another primary", falseCatalog},
 		{"garbage in every record", garbageEverywhere},
 		{"session of a standby destroyed", func(_ *testing.T, c *harness.Cluster) func() bool {
 			n := standby(c.Doc())
@@ -51,6 +52,33 @@ func hands() []byHand {
 			return func() bool { return c.Record(n.Name).Session != "" }
 		}},
 	}
+}
+
+// falseCatalog takes the primary's entry out of the catalog and puts one of a server that nobody listens at there, healthy
+// for whoever asks. Nodes trust the lock: nobody follows it. The true entry comes back by itself.
+func falseCatalog(t *testing.T, c *harness.Cluster) func() bool {
+	d := c.Doc()
+	entries := func() (all []struct {
+		Service struct {
+			ID   string
+			Port int
+		}
+	}) {
+		require.NoError(t, json.Unmarshal(c.Consul(http.MethodGet, "/v1/health/service/mysql-primary?passing=1", nil), &all))
+		return all
+	}
+	own := entries()
+	require.Len(t, own, 1)
+	c.Consul(http.MethodPut, "/v1/agent/service/deregister/"+own[0].Service.ID, nil)
+	c.Consul(http.MethodPut, "/v1/agent/service/register", []byte(`{"ID":"impostor","Name":"mysql-primary","Address":"127.0.0.1","Port":9}`))
+	streams := func() string {
+		return c.RootValue(d.Primary, "SELECT COUNT(*) FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%'")
+	}
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // long enough to be believed
+		require.Equal(t, "2", streams(), "everybody follows the primary")
+	}
+	c.Consul(http.MethodPut, "/v1/agent/service/deregister/impostor", nil)
+	return func() bool { now := entries(); return len(now) == 1 && now[0].Service.ID == own[0].Service.ID }
 }
 
 // garbageEverywhere writes nonsense over all records at once, the lock included.

@@ -239,23 +239,18 @@ func TestWrongPassword(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	said := func() bool { return strings.Contains(out.String(), "MYSQL_REPL_PASSWORD") }
-	waitFor(t, "a line that names MYSQL_REPL_PASSWORD; it said: "+out.String(), func() bool {
-		select {
-		case err := <-ended:
-			require.Truef(t, said(), "it ended (%v) with: %s", err, out)
-			ended <- err
-			return true
-		default:
-			return said()
-		}
-	})
-	cancel()
 	select {
-	case <-ended:
+	case err := <-ended:
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, "%s", out)
+		require.Equal(t, 2, exit.ExitCode(), "%s", out)
 	case <-time.After(harness.FailoverLimit):
-		require.Failf(t, "it does not stop", "%s", out)
+		require.Failf(t, "it goes on", "%s", out)
 	}
+	last := harness.Tail(out.String(), 1)
+	require.Contains(t, last, "MYSQL_REPL_PASSWORD must be the same on every node")
+	require.Contains(t, last, "nothing was changed")
+	require.NoDirExists(t, filepath.Join(n.args["--datadir"], "data"))
 	require.NotContains(t, out.String(), "not-the-cluster's")
 	require.Equal(t, "primary", c.Doc().Node(d.Primary).State, c.Doc().Line())
 }

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"context"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	driver "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
@@ -25,13 +29,21 @@ func TestRotatePasswords(t *testing.T) {
 		return path
 	}
 	c := harness.Up(t, harness.Options{Nodes: 3, Lease: atOnceLease, RestartAfter: "1s", NodeArgs: []string{
-		"--repl-password-file", write("repl", "the first one"), "--mysql-password-file", write("app", "the application's first one")}})
+		"--repl-password-file", write("repl", "the first one"), "--mysql-password-file", write("app", "the application's first one"),
+		"--mysql-root-password-file", write("root", "the first of root")}})
 	d := c.WaitWhole(3)
 	write("app", d.Password) // what this test's writers log in with
 	c.Signal(d.Node(d.Primary).Pids.Guard, syscall.SIGHUP)
 	waitFor(t, "the application's new password", func() bool { return strings.Contains(c.Log(d.Primary), "the new one is accepted") })
-	w := load.Start(t, c)
+	w := load.StartPatient(t, c)
 	w.WaitAcks(50)
+
+	require.Error(t, logsIn(d.Node(d.Primary), "root", "the second of root"))
+	write("root", "the second of root")
+	for _, n := range d.Nodes {
+		waitFor(t, "root's new password at "+n.Name, func() bool { return logsIn(n, "root", "the second of root") == nil })
+		waitFor(t, "root's former password to be refused at "+n.Name, func() bool { return logsIn(n, "root", "the first of root") != nil })
+	}
 
 	write("repl", "the second one")
 	rotated := func(nodes ...string) func() bool {
@@ -53,6 +65,8 @@ func TestRotatePasswords(t *testing.T) {
 	}
 	require.Equal(t, "0", c.RootValue(now.Primary, "SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'repl%' AND JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password')"))
 
+	require.Zero(t, w.Failures(), "no write failed")
+
 	// Everybody is still let in everywhere: another primary, and a node without data.
 	handsOver(t, c, "switchover")
 	now = c.WaitNewPrimary(d.Primary, d.Term)
@@ -71,9 +85,24 @@ func TestRotatePasswords(t *testing.T) {
 	w.WaitAcks(50)
 	w.Verify(c)
 	for _, n := range c.Doc().Nodes {
-		for _, secret := range []string{"the first one", "the second one", "the third one"} {
+		for _, secret := range []string{"the first one", "the second one", "the third one", "the first of root", "the second of root"} {
 			require.NotContains(t, c.Log(n.Name), secret)
 		}
 	}
 	c.Down()
+}
+
+// logsIn tries a user's password at a node, over TCP as an application would.
+func logsIn(n harness.Node, user, password string) error {
+	cfg := driver.NewConfig()
+	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.TLSConfig, cfg.Timeout = user, password, "tcp", n.MySQL, "skip-verify", 10*time.Second
+	connector, err := driver.NewConnector(cfg)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return db.PingContext(ctx)
 }

@@ -60,7 +60,7 @@ func scenarios() []scenario {
 		{name: "quiet-hour", soak: quietMinutes(), run: quietHour,
 			says: "normal life with planned switchovers, a minute a round, under the published alert rules in a real Prometheus: none fires"},
 		{name: "faults", soak: 10, run: manyFaults,
-			says: "frozen primary, agents killed, graceful stop, power cut of all nodes, Consul killed, one after another on one cluster under writers"},
+			says: "frozen primary, agents killed, power cut of all nodes, Consul killed, one after another on one cluster under writers"},
 	}
 }
 
@@ -90,7 +90,7 @@ func writeReport(t *testing.T, s scenario, began time.Time, source string, lines
 	fmt.Fprintf(&b, "# %s\n\n%s.\n\n", s.name, s.says)
 	fmt.Fprintf(&b, "- date: %s\n- commit: %s\n- rounds: %d, all passed, in %v\n", began.UTC().Format("2006-01-02 15:04 MST"), source, s.soak,
 		time.Since(began).Round(time.Second))
-	fmt.Fprintf(&b, "- command: `make soak NAME=%s SOAK_ROUNDS=%d`\n\n", s.name, s.soak)
+	fmt.Fprintf(&b, "- command: `make soak NAME='%s$$' SOAK_ROUNDS=%d`\n\n", s.name, s.soak)
 	for _, l := range lines {
 		fmt.Fprintf(&b, "- %s\n", l)
 	}

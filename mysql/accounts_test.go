@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 	"time"
@@ -111,4 +112,9 @@ func TestCloneLocal(t *testing.T) {
 	require.Error(t, err, "the target exists")
 	_, err = n.CloneLocal(procContext(t), "relative")
 	require.Error(t, err)
+
+	// A caller without a deadline, as the agent is: the limit of ordinary statements must not end a clone.
+	n.slow.limit = time.Millisecond
+	_, err = n.CloneLocal(context.Background(), filepath.Join(n.cfg.Dir, "again"))
+	require.NoError(t, err)
 }

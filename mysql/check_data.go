@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
@@ -24,7 +24,8 @@ type DataReport struct {
 	Problems []string
 }
 
-// ErrNoStart says that no server could be started on the data.
+// ErrNoStart says that a server that was started on the data ended by itself. One that was killed, or that did not get ready
+// in time, is no finding about the data.
 var ErrNoStart = errors.New("mysqld does not start on it")
 
 // CheckData starts a scratch mysqld on the data directory data, which must be
@@ -49,9 +50,6 @@ func CheckData(ctx context.Context, c Config, data string, progress func(done, t
 	s.server = server
 	defer server.stop()
 	if err := s.ready(ctx); err != nil {
-		if ctx.Err() == nil {
-			err = fmt.Errorf("%w: %w", ErrNoStart, err)
-		}
 		return DataReport{}, fmt.Errorf("check data: %w", err)
 	}
 	r, err := s.look(ctx, progress)
@@ -107,6 +105,9 @@ func (s *scratch) look(ctx context.Context, progress func(done, total int)) (r D
 	return r, nil
 }
 
+// diesWithin is how long after the loss of its connection a server that crashed may take to be gone: it may write a core.
+const diesWithin = 30 * time.Second
+
 // died tells a server that the table brought down, which is a finding, from one
 // that was ended or cannot be asked.
 func (s *scratch) died(ctx context.Context, r *DataReport, table string, err error) error {
@@ -117,12 +118,11 @@ func (s *scratch) died(ctx context.Context, r *DataReport, table string, err err
 	case <-s.server.done:
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-time.After(diesWithin):
+		return fmt.Errorf("check %s: mysqld goes on and does not answer: %w", table, err)
 	}
-	var exit *exec.ExitError
-	if errors.As(s.server.err, &exit) {
-		if w, ok := exit.Sys().(syscall.WaitStatus); ok && w.Signaled() && w.Signal() == syscall.SIGKILL {
-			return fmt.Errorf("check %s: mysqld was killed: %w", table, err)
-		}
+	if s.server.wasKilled() {
+		return fmt.Errorf("check %s: mysqld was killed: %w", table, err)
 	}
 	r.Problems = append(r.Problems, fmt.Sprintf("mysqld ended at table %s: %s", table, s.server.tail.why()))
 	return nil

@@ -89,6 +89,17 @@ func (c *child) explain(ctx context.Context) error {
 	return err
 }
 
+// wasKilled says whether a child that has ended was killed by SIGKILL, by us or for want of memory: that says nothing about
+// its data.
+func (c *child) wasKilled() bool {
+	var exit *exec.ExitError
+	if !errors.As(c.err, &exit) {
+		return false
+	}
+	w, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && w.Signaled() && w.Signal() == syscall.SIGKILL
+}
+
 // stop kills the child and waits until it is reaped. Its number is free for others once it is, so an
 // ended child is left alone.
 func (c *child) stop() {

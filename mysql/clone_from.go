@@ -16,11 +16,12 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 )
 
-// cloneTimeout bounds a CloneFrom whose caller gave no deadline: terabytes over a slow line.
+// cloneTimeout bounds a clone whose caller gave no deadline: terabytes, over a slow line or from and to a slow disk.
 const cloneTimeout = 24 * time.Hour
 
-// scratchStart bounds the start of the scratch server; it takes a second.
-const scratchStart = 2 * time.Minute
+// scratchStart bounds the start of the scratch server. It takes a second; with a full redo log to apply on a slow machine,
+// minutes.
+const scratchStart = 10 * time.Minute
 
 // CloneFrom copies the data of the server at donorAddr (host:port) into destDir, which must not
 // exist: complete and on disk, or removed again. A scratch mysqld in c.Dir/scratch, which listens on
@@ -139,7 +140,11 @@ func (s *scratch) ready(ctx context.Context) error {
 		}
 		select {
 		case <-s.server.done:
-			return fmt.Errorf("it ended: %w", s.server.explain(ctx))
+			err := fmt.Errorf("it ended: %w", s.server.explain(ctx))
+			if !s.server.wasKilled() {
+				err = fmt.Errorf("%w: %w", ErrNoStart, err)
+			}
+			return err
 		case <-time.After(connectRetry):
 		case <-ctx.Done():
 			return fmt.Errorf("it takes no logins: %w", err)

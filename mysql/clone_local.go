@@ -17,6 +17,9 @@ func (s *Server) CloneLocal(ctx context.Context, dir string) (gtid.Set, error) {
 	if !filepath.IsAbs(dir) {
 		return gtid.Set{}, fmt.Errorf("%s: %q is not an absolute path", op, dir)
 	}
+	// As long as it takes to copy terabytes, where the caller sets no limit: a statement's own would end every larger clone.
+	ctx, cancel := context.WithTimeout(ctx, cloneTimeout)
+	defer cancel()
 	sets, err := s.slow.query(ctx, op, "SELECT @@GLOBAL.gtid_executed AS executed")
 	if err != nil {
 		return gtid.Set{}, err

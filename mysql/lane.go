@@ -22,7 +22,8 @@ const (
 type lane struct {
 	name      string
 	size      int
-	setup     string // statements every connection starts with
+	limit     time.Duration // for a statement whose caller gave no deadline
+	setup     string        // statements every connection starts with
 	connector driver.Connector
 	kill      func(id uint64) // ends a session that was given up, in the background
 	tell      func(op string) // is told of every use; nil: nobody listens
@@ -39,7 +40,7 @@ type lane struct {
 }
 
 func newLane(name string, size int, setup string, connector driver.Connector, kill func(uint64)) *lane {
-	l := &lane{name: name, size: size, setup: setup, connector: connector, kill: kill,
+	l := &lane{name: name, size: size, limit: statementLimit, setup: setup, connector: connector, kill: kill,
 		slots: make(chan struct{}, size), live: map[uint64]bool{}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
@@ -47,7 +48,7 @@ func newLane(name string, size int, setup string, connector driver.Connector, ki
 
 // with runs do on a connection of the lane. The connection is given up when the answer is missing.
 func (l *lane) with(ctx context.Context, op string, do func(context.Context, *session) error) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := boundedBy(ctx, l.limit)
 	defer cancel()
 	select {
 	case l.slots <- struct{}{}:
@@ -199,8 +200,12 @@ func (l *lane) close() {
 
 // bounded gives a statement a deadline when its caller has none.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return boundedBy(ctx, statementLimit)
+}
+
+func boundedBy(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, statementLimit)
+	return context.WithTimeout(ctx, limit)
 }

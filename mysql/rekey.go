@@ -59,7 +59,7 @@ func (s *scratch) during(ctx context.Context, args []string, do func(context.Con
 	s.server = server
 	defer server.stop()
 	if err := s.ready(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoStart, err)
+		return err
 	}
 	db := s.db()
 	defer db.Close()

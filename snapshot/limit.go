@@ -107,6 +107,10 @@ func hopeless(err error) bool {
 	if strings.HasPrefix(code(err), "DirectoryDoesNotExist") {
 		return false // Manta: somebody removed it meanwhile because it was empty
 	}
+	switch code(err) { // what went wrong on the way, or with a store that was restarted in the middle of an upload
+	case "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "ExpiredToken", "NoSuchUpload":
+		return false
+	}
 	switch status(err) {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusNotImplemented:
 		return true

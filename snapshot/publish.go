@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// publishTimeout bounds writing the manifest, which a cancelled context
+	// publishTimeout bounds one attempt to write the manifest, which a cancelled context
 	// does not interrupt: its outcome would be unknown.
 	publishTimeout = 30 * time.Second
 	// cleanupTimeout bounds removing what a failed snapshot left in the store,
@@ -50,9 +50,12 @@ func (m *Manifest) publish(ctx context.Context, store Store, patience time.Durat
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-	defer cancel()
-	if err := persist(ctx, patience, func() error { return m.putNew(ctx, store, data) }); err != nil {
+	err = persist(ctx, patience, func() error {
+		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+		defer cancel()
+		return m.putNew(attempt, store, data)
+	})
+	if err != nil {
 		return &publishError{err}
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
@@ -37,13 +38,17 @@ func fsm(_ context.Context, inv *cli.Invocation, o cli.FSM) error {
 	if !o.Check {
 		return engine.Write(inv.Stdout, o.Format, roles.Table())
 	}
-	found := engine.Check(roles.Table())
+	return checkTable(inv.Stdout, engine.Check(roles.Table()))
+}
+
+// checkTable prints what was found wrong with the table, and fails if there is anything.
+func checkTable[P any](w io.Writer, found []P) error {
 	for _, p := range found {
-		fmt.Fprintln(inv.Stdout, p)
+		fmt.Fprintln(w, p)
 	}
 	if len(found) > 0 {
 		return &cli.Error{What: "check state machine", Why: fmt.Sprintf("%d problems", len(found)), Next: "correct roles/table.go"}
 	}
-	_, err := fmt.Fprintln(inv.Stdout, "the table is sound: no duplicate, unknown, unreachable or forgotten entry")
+	_, err := fmt.Fprintln(w, "the table is sound: no duplicate, unknown, unreachable or forgotten entry")
 	return err
 }

@@ -79,3 +79,17 @@ func TestRunRefusesBadSettingsBeforeAnythingStarts(t *testing.T) {
 	require.Equal(t, "autopilot-mysql: cannot use the settings: the cluster's own accounts have no password; "+
 		"set MYSQL_REPL_PASSWORD or MYSQL_REPL_PASSWORD_FILE, the same on every node\n", errs)
 }
+
+// TestABadTableFailsTheCheck: what `fsm --check` says and how it ends when the table is wrong.
+func TestABadTableFailsTheCheck(t *testing.T) {
+	broken := roles.Table()
+	broken.Rules = broken.Rules[1:]
+	var out strings.Builder
+	err := checkTable(&out, engine.Check(broken))
+	require.ErrorContains(t, err, "check state machine")
+	require.NotEmpty(t, out.String())
+
+	out.Reset()
+	require.NoError(t, checkTable(&out, engine.Check(roles.Table())))
+	require.Contains(t, out.String(), "the table is sound")
+}

@@ -13,12 +13,15 @@ import (
 )
 
 // Processes are those whose arguments name the playground's directory: pid → arguments.
-func (c *Cluster) Processes() map[int]string {
+func (c *Cluster) Processes() map[int]string { return ProcessesOf(c.Dir) }
+
+// ProcessesOf are the processes other than this one whose arguments name a directory: pid → arguments.
+func ProcessesOf(dir string) map[int]string {
 	found := map[int]string{}
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		b, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(b), c.Dir) {
+		if err != nil || !strings.Contains(string(b), dir) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && pid != os.Getpid() {

@@ -47,7 +47,8 @@ func (s *snapshotter) answer(ctx context.Context, v noticed, r cluster.SnapshotR
 		return s.settle(ctx)
 	}
 	if r.State == cluster.RequestRunning {
-		return s.finish(ctx, r, "", errors.New("the agent that took it up was restarted or died; ask again"))
+		// Only if it is as it was seen: the outcome may have been written since.
+		return s.finish(ctx, r, "", errors.New("the agent that took it up was restarted or died; ask again"), election.CheckIndex(key, r.Ver))
 	}
 	r.State, r.Taker, r.Changed = cluster.RequestRunning, s.a.Settings.Name, time.Now().UTC()
 	wctx, cancel := context.WithTimeout(ctx, recordTimeout)
@@ -69,15 +70,15 @@ func (s *snapshotter) answer(ctx context.Context, v noticed, r cluster.SnapshotR
 	return errors.Join(err, s.finish(ctx, r, m.ID, err))
 }
 
-// finish writes the outcome. Nobody else changes a request that runs, and one that is gone stays gone.
-func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id string, err error) error {
+// finish writes the outcome, if the conditions hold. Nobody else changes a request that this node runs.
+func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id string, err error, conditions ...election.Op) error {
 	r.State, r.Snapshot, r.Outcome, r.Changed = cluster.RequestDone, id, "snapshot "+id+" is complete", time.Now().UTC()
 	if err != nil {
 		r.State, r.Snapshot, r.Outcome = cluster.RequestFailed, "", oneSentence(err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if _, _, err := s.a.Store.Txn(ctx, election.Set(s.a.keys.SnapshotRequest(r.ID), cluster.Encode(r))); err != nil {
+	if _, _, err := s.a.Store.Txn(ctx, append(conditions, election.Set(s.a.keys.SnapshotRequest(r.ID), cluster.Encode(r)))...); err != nil {
 		return fmt.Errorf("write the outcome of a snapshot request: %w", err)
 	}
 	return s.settle(ctx)

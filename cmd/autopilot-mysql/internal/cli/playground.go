@@ -13,7 +13,7 @@ type playgroundCmd struct {
 
 // Help is the long text of `playground --help`.
 func (*playgroundCmd) Help() string {
-	return "Example: autopilot-mysql playground --nodes 3 --detach && autopilot-mysql playground kill node-1"
+	return "Example: autopilot-mysql playground --nodes 3 --detach && autopilot-mysql playground kill node1"
 }
 
 type (
@@ -35,13 +35,13 @@ Example: autopilot-mysql playground up --nodes 5 --lease 1s --dir /tmp/five`
 }
 
 // Help is the long text of `playground kill --help`.
-func (*killCmd) Help() string { return "Example: autopilot-mysql playground kill node-1" }
+func (*killCmd) Help() string { return "Example: autopilot-mysql playground kill node1" }
 
 // Help is the long text of `playground stop --help`.
-func (*stopCmd) Help() string { return "Example: autopilot-mysql playground stop node-1" }
+func (*stopCmd) Help() string { return "Example: autopilot-mysql playground stop node1" }
 
 // Help is the long text of `playground start --help`.
-func (*startCmd) Help() string { return "Example: autopilot-mysql playground start node-1" }
+func (*startCmd) Help() string { return "Example: autopilot-mysql playground start node1" }
 
 // Help is the long text of `playground add --help`.
 func (*addCmd) Help() string { return "Example: autopilot-mysql playground add 2" }

@@ -218,12 +218,19 @@ func (d *demo) rejoin(ctx context.Context) error {
 
 // add grows the cluster by a node without data.
 func (d *demo) add(ctx context.Context) error {
-	doc := d.pg.Document()
-	if doc.Snapshot == nil {
-		d.n.scene("A fourth, empty node joins; there is no snapshot yet, it will clone a member")
-	} else {
-		d.n.scene("A fourth, empty node joins from snapshot %s (%.1f MB)", doc.Snapshot.ID, float64(doc.Snapshot.Bytes)/1e6)
+	err := d.step(ctx, func(ctx context.Context) error {
+		return d.pg.WaitFor(ctx, func(doc playground.Document) string {
+			if doc.Snapshot == nil {
+				return "there is no snapshot yet"
+			}
+			return ""
+		})
+	})
+	if err != nil {
+		return err
 	}
+	snapshot := d.pg.Document().Snapshot
+	d.n.scene("A fourth, empty node joins from snapshot %s (%.1f MB)", snapshot.ID, float64(snapshot.Bytes)/1e6)
 	began := time.Now()
 	names, err := d.pg.Add(1)
 	if err != nil {
