@@ -21,7 +21,8 @@ func TestHooks(t *testing.T) {
 	told := filepath.Join(t.TempDir(), "told")
 	// One line per call, written at once, so that several nodes may write to the same file.
 	script := fmt.Sprintf("#!/bin/sh\necho $HOOK_EVENT $HOOK_NODE term=$HOOK_TERM $HOOK_FROM-$HOOK_TO outcome=$HOOK_OUTCOME secrets=$(env | grep -c PASSWORD) >>%s\n", told)
-	for hook, then := range map[string]string{"before-promote": "exec sleep 1000", "after-promote": "exit 1", "before-demote": "exec sleep 1000", "after-snapshot": "",
+	for hook, then := range map[string]string{"before-promote": "exec sleep 1000", "after-promote": "exit 1", "before-demote": "exec sleep 1000", "after-demote": "",
+		"before-snapshot": "", "after-snapshot": "",
 		"before-rebuild": "", "after-rebuild": ""} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, hook), []byte(script+then+"\n"), 0o755))
 	}
@@ -30,7 +31,7 @@ func TestHooks(t *testing.T) {
 	before := c.WaitWhole(2)
 	var r request
 	for range 5 { // a busy machine: nothing was changed, and it is asked again
-		if r = ask(t, c.WaitWhole(3), ""); r.State == "done" {
+		if r = ask(t, c.WaitWhole(2), ""); r.State == "done" {
 			break
 		}
 		t.Log(r.State, r.Outcome)
@@ -48,7 +49,7 @@ func TestHooks(t *testing.T) {
 		"before-promote " + before.Primary + " term=1 init-primary outcome= secrets=0",
 		"after-promote " + before.Primary + " term=1 init-primary outcome= secrets=0",
 		"before-rebuild " + after.Primary, "after-rebuild " + after.Primary, "outcome=done",
-		"before-demote " + before.Primary,
+		"before-demote " + before.Primary, "after-demote " + before.Primary, "before-snapshot ", "after-snapshot ",
 		fmt.Sprintf("before-promote %s term=%d standby-primary", after.Primary, after.Term),
 		fmt.Sprintf("after-promote %s term=%d standby-primary", after.Primary, after.Term),
 	} {

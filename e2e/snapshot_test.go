@@ -267,34 +267,44 @@ func snapshotRaces(t *testing.T, rounds int) []string {
 	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))
 }
 
-// snapshotKills kills the agent, mysqld or the whole node that takes or restores a snapshot, or takes the store away, at
-// random points.
+// snapshotKills kills the agent, mysqld or the whole node that takes or restores a snapshot, or the store, at random
+// points.
 func snapshotKills(t *testing.T, rounds int) []string {
 	s3 := s3server.Start(t)
-	proxy := netfault.New(t, s3.Addr)
-	c := harness.Up(t, harness.Options{Nodes: 2, RestartAfter: "1s", Store: s3server.URL(proxy.Addr(), "kills"), Env: s3server.Env(),
+	c := harness.Up(t, harness.Options{Nodes: 2, RestartAfter: "1s", Store: s3server.URL(s3.Addr, "kills"), Env: s3server.Env(),
 		NodeArgs: []string{"--snapshot-rate", "2M"}})
 	s := snapshotsOf(t, c)
 	w := load.Start(t, c)
 	kinds := []string{"agent", "mysqld", "store", "node"}
-	hurt := func(kind, node string) {
-		pids := c.Doc().Node(node).Pids
+	// hurt returns what it hit. A node that restores has no mysqld yet: then it is the primary's.
+	hurt := func(kind, node string) string {
+		d := c.Doc()
+		pids := d.Node(node).Pids
 		switch kind {
 		case "agent":
-			if pids.Agent > 1 { // 0 while it is being started again: then nobody is hurt
+			if pids.Agent > 1 { // 0 while it is being started again
 				_ = syscall.Kill(pids.Agent, syscall.SIGKILL)
+				return "the agent of " + node + " killed"
 			}
 		case "mysqld":
+			if pids.Mysqld <= 1 && d.Primary != "" {
+				node = d.Primary
+				pids = d.Node(node).Pids
+			}
 			if pids.Mysqld > 1 {
 				_ = syscall.Kill(pids.Mysqld, syscall.SIGKILL)
+				return "mysqld of " + node + " killed"
 			}
 		case "node":
 			c.Kill(node)
+			return node + " killed as a whole"
 		case "store":
-			proxy.Set(netfault.Refuse)
+			s3.Kill()
 			time.Sleep(3 * time.Second) // the fault itself
-			proxy.Set(netfault.Pass)
+			s3.Restart()
+			return "the store killed, and back after 3 s"
 		}
+		return "nobody, there was no process of that kind"
 	}
 	var lines []string
 	for i := range rounds {
@@ -302,7 +312,7 @@ func snapshotKills(t *testing.T, rounds int) []string {
 		d := c.WaitWhole(2)
 		node := d.Others()[0].Name
 		delay := time.Duration(rand.IntN(6000)) * time.Millisecond
-		what := "taking"
+		what, hit := "taking", "nobody, the node had not begun"
 		if i%2 == 0 {
 			done := make(chan struct{})
 			go func() {
@@ -310,7 +320,7 @@ func snapshotKills(t *testing.T, rounds int) []string {
 				_, _ = s.run("create", "--node", node, "--timeout", "1m")
 			}()
 			time.Sleep(delay) // where it is hit is the experiment
-			hurt(kind, node)
+			hit = hurt(kind, node)
 			<-done
 		} else {
 			what = "restoring"
@@ -319,7 +329,7 @@ func snapshotKills(t *testing.T, rounds int) []string {
 			go func() { defer close(begun); start() }()
 			time.Sleep(delay)
 			if c.Doc().Node(node).Pids.Agent > 1 {
-				hurt(kind, node)
+				hit = hurt(kind, node)
 			}
 			<-begun
 		}
@@ -327,8 +337,8 @@ func snapshotKills(t *testing.T, rounds int) []string {
 		s.list()
 		waitFor(t, "no scratch files", func() bool { return len(scratchOf(t, c)) == 0 })
 		s.create()
-		lines = append(lines, fmt.Sprintf("round %d: %s of %s hit %v into %s: whole again, nothing half listed, no scratch left, the next snapshot works",
-			i+1, kind, node, delay, what))
+		lines = append(lines, fmt.Sprintf("round %d: %s, %v into %s at %s: whole again, nothing half listed, no scratch left, the next snapshot works",
+			i+1, hit, delay, what, node))
 	}
 	v := w.Verify(c)
 	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))

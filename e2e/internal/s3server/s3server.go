@@ -35,6 +35,12 @@ const (
 type Server struct {
 	Addr string // host:port of the counting front
 
+	t       testing.TB
+	backend string // host:port of the process itself
+	args    []string
+	log     *os.File
+	cmd     *exec.Cmd // nil while it is killed
+
 	mu    sync.Mutex
 	reads []Read
 }
@@ -55,25 +61,40 @@ func Start(t testing.TB) *Server {
 	addr := freeAddr(t)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	cmd := exec.Command(build(t), "--port", addr, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "posix", "--sidecar", meta, data)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
+	s := &Server{t: t, backend: addr, log: log, args: []string{build(t), "--port", addr, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet",
+		"posix", "--sidecar", meta, data}}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		s.Kill()
 		_ = log.Close()
 		if t.Failed() {
 			b, _ := os.ReadFile(log.Name())
 			t.Logf("the S3 server said: %s", b)
 		}
 	})
-	waitUp(t, addr, log.Name())
-	s := &Server{}
+	s.Restart()
 	front := httptest.NewServer(s.front(addr))
 	t.Cleanup(front.Close)
 	s.Addr = front.Listener.Addr().String()
 	return s
+}
+
+// Kill ends the server's process as a power cut does. What was being sent there is answered by an error.
+func (s *Server) Kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Restart starts the process again, on the same address and data, and returns when it answers.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.cmd = exec.Command(s.args[0], s.args[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(s.t, s.cmd.Start())
+	waitUp(s.t, s.backend, s.log.Name())
 }
 
 // URL names a bucket behind an address, which is Addr or a proxy's before it.
