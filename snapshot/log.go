@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -129,6 +130,15 @@ func parseOpening(cluster, key string, data []byte) (Opening, error) {
 		return o, fmt.Errorf("parse %s: %w: it calls itself %s", key, ErrCorrupt, o.key())
 	}
 	return o, nil
+}
+
+// readChunk reads a chunk's record.
+func readChunk(ctx context.Context, store Store, cluster, key string) (Chunk, error) {
+	data, err := readAll(ctx, store, key, logManifestLimit)
+	if err != nil {
+		return Chunk{}, err
+	}
+	return parseChunk(cluster, key, data)
 }
 
 // parseChunk decodes what lay under key.

@@ -151,11 +151,7 @@ func findLogEnd(ctx context.Context, store Store, line Line, term uint64) (end L
 	if newest == "" {
 		return end, nil
 	}
-	data, err := readAll(ctx, store, newest, logManifestLimit)
-	if err != nil {
-		return end, err
-	}
-	c, err := parseChunk(line.Cluster, newest, data)
+	c, err := readChunk(ctx, store, line.Cluster, newest)
 	if err != nil {
 		return end, err
 	}

@@ -20,10 +20,11 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
-// ailing is a store that can be away, and can lose its answers.
+// ailing is a store that can be away, can lose its answers, and can take for ever to remove something.
 type ailing struct {
 	snapshot.Store
-	away, mute atomic.Bool
+	away, mute, slow atomic.Bool
+	removing         atomic.Int32 // how many removals hang
 }
 
 var errAway = errors.New("the store is away")
@@ -51,6 +52,16 @@ func (s *ailing) List(ctx context.Context, prefix string) ([]snapshot.Object, er
 		return nil, errAway
 	}
 	return s.Store.List(ctx, prefix)
+}
+
+func (s *ailing) Delete(ctx context.Context, key string) error {
+	if s.slow.Load() {
+		s.removing.Add(1)
+		defer s.removing.Add(-1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.Delete(ctx, key)
 }
 
 // archived is a node that archives as the primary of a term.
@@ -220,6 +231,41 @@ func TestArchiveAfterPurge(t *testing.T) {
 	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
 }
 
+// TestArchiveWhilePruning: what removes old chunks may take for ever, the archive goes on meanwhile; and it ends with the
+// lead, not when it is done.
+func TestArchiveWhilePruning(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+	p.Settings.ArchiveInterval = 40 * time.Millisecond
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	p.snapshots(s)
+	s.slow.Store(true)
+	r.pruned = time.Time{}
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); r.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+	require.Eventually(t, func() bool { return s.removing.Load() == 1 }, trapLimit, 5*time.Millisecond)
+	p.exec(p.app, "INSERT INTO app.t VALUES (2)")
+	want := p.look().Executed
+	require.Eventually(t, func() bool { return planned(t, s, gtid.Set{}).Reach.Equal(want) }, trapLimit, 10*time.Millisecond)
+	require.EqualValues(t, 1, s.removing.Load(), "it hangs all the while, and there is one of it")
+	r.tell(roles.Facts{}, cluster.Extra{})
+	require.Eventually(t, func() bool { return s.removing.Load() == 0 }, trapLimit, 5*time.Millisecond)
+}
+
+// snapshots stores a snapshot of the node.
+func (n *trapNode) snapshots(s snapshot.Store) snapshot.Manifest {
+	n.t.Helper()
+	m, err := snapshot.Create(n.t.Context(), s, n.srv, snapshot.CreateOptions{Cluster: "main", ClusterID: "id", Node: n.Settings.Name, MySQLVersion: "9", ScratchDir: filepath.Join(n.mycfg.Dir, "snapshot.tmp")})
+	require.NoError(n.t, err)
+	return m
+}
+
 // TestRecovered: a new cluster begins with everything its store holds; when that is not all that was archived, nobody but
 // an operator decides; and what an operator restored comes first.
 func TestRecovered(t *testing.T) {
@@ -230,8 +276,7 @@ func TestRecovered(t *testing.T) {
 	r := p.archives(s, m, 1)
 	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
 	require.NoError(t, r.step(t))
-	_, err := snapshot.Create(t.Context(), s, p.srv, snapshot.CreateOptions{Cluster: "main", ClusterID: "id", Node: "p", MySQLVersion: "9", ScratchDir: filepath.Join(p.mycfg.Dir, "snapshot.tmp")})
-	require.NoError(t, err)
+	p.snapshots(s)
 	for _, statement := range []string{"INSERT INTO app.t VALUES (2)", "INSERT INTO app.t VALUES (3)"} {
 		p.exec(p.app, statement)
 		require.NoError(t, r.step(t))
