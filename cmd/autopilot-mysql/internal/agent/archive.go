@@ -329,8 +329,13 @@ func (r *archiver) prune(ctx context.Context, lead leadership) {
 
 // retire removes what no snapshot needs any more.
 func (r *archiver) retire(ctx context.Context) {
-	kept, _, err := snapshot.List(ctx, r.a.Snapshots, r.a.Settings.Cluster)
+	kept, bad, err := snapshot.List(ctx, r.a.Snapshots, r.a.Settings.Cluster)
 	removed := 0
+	for _, e := range bad {
+		if !errors.Is(e, snapshot.ErrCorrupt) && !errors.Is(e, snapshot.ErrIncomplete) {
+			err = e // one that could only not be read, now or by this version, may be the oldest, and need what would go
+		}
+	}
 	if err == nil {
 		removed, err = snapshot.PruneLog(ctx, r.a.Snapshots, r.a.Settings.Cluster, kept)
 	}

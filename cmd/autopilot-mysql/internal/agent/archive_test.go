@@ -2,10 +2,15 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
@@ -20,11 +26,12 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
-// ailing is a store that can be away, can lose its answers, and can take for ever to remove something.
+// ailing is a store that can be away, can lose its answers, and can take for ever to remove something, or fail to read one object.
 type ailing struct {
 	snapshot.Store
 	away, mute, slow atomic.Bool
 	removing         atomic.Int32 // how many removals hang
+	unread           atomic.Pointer[string]
 }
 
 var errAway = errors.New("the store is away")
@@ -52,6 +59,13 @@ func (s *ailing) List(ctx context.Context, prefix string) ([]snapshot.Object, er
 		return nil, errAway
 	}
 	return s.Store.List(ctx, prefix)
+}
+
+func (s *ailing) Get(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	if unread := s.unread.Load(); unread != nil && *unread == key {
+		return nil, 0, errAway
+	}
+	return s.Store.Get(ctx, key)
 }
 
 func (s *ailing) Delete(ctx context.Context, key string) error {
@@ -256,6 +270,56 @@ func TestArchiveWhilePruning(t *testing.T) {
 	require.EqualValues(t, 1, s.removing.Load(), "it hangs all the while, and there is one of it")
 	r.tell(roles.Facts{}, cluster.Extra{})
 	require.Eventually(t, func() bool { return s.removing.Load() == 0 }, trapLimit, 5*time.Millisecond)
+}
+
+// TestPruneKnowsAllSnapshots: a manifest that could not be read may be the oldest snapshot's, and what it needs does not go;
+// one that is damaged for good does not keep the archive for ever.
+func TestPruneKnowsAllSnapshots(t *testing.T) {
+	s := &ailing{Store: store(t)}
+	r := newArchiver(&Agent{Deps: Deps{Settings: &config.Settings{}, Log: slog.New(slog.DiscardHandler), Snapshots: s}})
+	r.a.Settings.Cluster = "main"
+	put := func(key string, doc map[string]any) {
+		require.NoError(t, s.Put(t.Context(), key, strings.NewReader(sealed(t, doc))))
+	}
+	server := "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+	manifest := func(hour int, executed string) string {
+		id, at := fmt.Sprintf("20261123T%02d0000Z-1f0c9a77", hour), time.Date(2026, 11, 23, hour, 0, 0, 0, time.UTC)
+		dir := "main/snapshots/" + id + "/"
+		require.NoError(t, s.Put(t.Context(), dir+"part-00001.tar.zst", strings.NewReader("x")))
+		put(dir+"manifest.json", map[string]any{"format": 1, "id": id, "cluster": "main", "cluster_id": "id", "created_at": at, "gtid_lower": server + ":" + executed, "stored_bytes": 1,
+			"compression": "zstd", "parts": []snapshot.Part{{Key: dir + "part-00001.tar.zst", Size: 1, SHA256: strings.Repeat("0", 64)}}})
+		return dir + "manifest.json"
+	}
+	oldest := manifest(12, "1-2")
+	manifest(13, "1-9")
+	line := snapshot.Line{Cluster: "main", ClusterID: "id", CreatedAt: time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)}
+	require.NoError(t, snapshot.OpenTerm(t.Context(), s, snapshot.Opening{Line: line, Term: 1, Node: "n"}))
+	c := snapshot.Chunk{Line: line, Term: 1, Seq: 1, GTIDs: gtid.MustParse(server + ":1-5"), Transactions: 5}
+	_, err := snapshot.PutChunk(t.Context(), s, c, snapshot.LogOptions{SpoolDir: t.TempDir()}, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+	require.NoError(t, err)
+	chunks := func() int {
+		l, err := snapshot.ReadLog(t.Context(), s, "main")
+		require.NoError(t, err)
+		return len(l.Chunks)
+	}
+	s.unread.Store(&oldest)
+	r.retire(t.Context())
+	require.Equal(t, 1, chunks(), "the oldest snapshot needs it")
+	s.unread.Store(nil)
+	r.retire(t.Context())
+	require.Equal(t, 1, chunks(), "the oldest snapshot needs it")
+	require.NoError(t, s.Put(t.Context(), oldest, strings.NewReader("torn")))
+	r.retire(t.Context())
+	require.Zero(t, chunks())
+}
+
+// sealed is a document as the store keeps it: its last field is the sum of what is in front of that.
+func sealed(t *testing.T, doc map[string]any) string {
+	t.Helper()
+	data, err := json.MarshalIndent(doc, "", "  ")
+	require.NoError(t, err)
+	body := strings.TrimSuffix(string(data), "\n}") + ",\n"
+	return fmt.Sprintf("%s  \"checksum\": \"%x\"\n}\n", body, sha256.Sum256([]byte(body)))
 }
 
 // snapshots stores a snapshot of the node.
