@@ -167,11 +167,11 @@ func decodeLog(cluster, key string, data []byte, into any) error {
 	if head.Format != LogFormatVersion {
 		return fmt.Errorf("parse %s: format %d is not known to this version, which reads format %d", key, head.Format, LogFormatVersion)
 	}
-	if head.Cluster != cluster {
-		return fmt.Errorf("parse %s: it belongs to cluster %q, not to %q", key, head.Cluster, cluster)
-	}
 	if err := checkSealed(data); err != nil {
 		return fmt.Errorf("parse %s: %w", key, err)
+	}
+	if head.Cluster != cluster {
+		return fmt.Errorf("parse %s: it belongs to cluster %q, not to %q", key, head.Cluster, cluster)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("parse %s: %w: %w", key, ErrCorrupt, err)

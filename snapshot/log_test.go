@@ -297,6 +297,46 @@ func TestFindLogEnd(t *testing.T) {
 	})
 }
 
+// TestFindLogEndBehindDamage: records that are damaged or gone do not hide those in front of them, and their numbers stay
+// taken; one that cannot be read now is no reason to archive anything twice.
+func TestFindLogEndBehindDamage(t *testing.T) {
+	s, line := newDir(t), someLine(1)
+	c := threes(t, s, line, 4)
+	torn := get(t, s, c[3].key())
+	put(t, s, c[3].key(), torn[:len(torn)/2])
+	renamed := bytes.Replace(get(t, s, c[2].key()), []byte(`"cluster": "shop"`), []byte(`"cluster": "shoq"`), 1)
+	put(t, s, c[2].key(), renamed) // one flipped bit
+	look := func(s Store, line Line, term uint64) LogEnd {
+		end, err := FindLogEnd(t.Context(), s, line, term)
+		require.NoError(t, err)
+		return end
+	}
+	end := look(s, line, 1)
+	require.EqualValues(t, 4, end.Seq)
+	require.Equal(t, c[1].key(), end.Last.key())
+	require.Equal(t, c[3].key(), end.Bad[0].Key)
+	require.Len(t, end.Bad, 2)
+	end = look(s, line, 2)
+	require.Zero(t, end.Seq)
+	require.Equal(t, c[1].key(), end.Last.key())
+	gone := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+		if key == c[1].key() {
+			return nil, ErrNotFound
+		}
+		return b, nil
+	}}
+	require.Equal(t, c[0].key(), look(gone, line, 1).Last.key())
+	away := faulty{Store: s, get: func(string, ioBody) (ioBody, error) { return nil, errFault }}
+	_, err := FindLogEnd(t.Context(), away, line, 1)
+	require.ErrorIs(t, err, errFault)
+	for _, x := range c {
+		put(t, s, x.key(), nil)
+	}
+	end = look(s, someLine(2), 1)
+	require.Nil(t, end.Last)
+	require.Len(t, end.Bad, 4, "each once")
+}
+
 func TestLogIsEncrypted(t *testing.T) {
 	s, line := newDir(t), someLine(1)
 	keys, _ := newKeys(t)

@@ -203,6 +203,9 @@ func (r *archiver) begin(ctx context.Context, lead leadership, st mysql.LogState
 	if err != nil {
 		return err
 	}
+	for _, b := range end.Bad {
+		r.a.Log.Warn("the record of an archived binary log cannot be used; what the binary logs still have of it is archived again", "key", b.Key, "err", b.Err)
+	}
 	r.seq, r.held = end.Seq, gtid.Set{}
 	if end.Last != nil {
 		// A deposed primary may have archived what is no longer part of the history.
@@ -226,7 +229,7 @@ func (r *archiver) begin(ctx context.Context, lead leadership, st mysql.LogState
 	// What lies in front of that place and is not archived never will be: those logs are gone. What an archive lacks that
 	// has only just begun is no gap, but its beginning.
 	r.missing = r.tail.Before().Subtract(r.held)
-	if !r.missing.IsEmpty() && end.Last != nil {
+	if !r.missing.IsEmpty() && (end.Last != nil || len(end.Bad) > 0) {
 		r.gap = r.missing
 		r.a.Log.Warn("the archive of binary logs has a gap; only a snapshot that holds these transactions leads beyond it", "gtids", r.gap.String())
 	}

@@ -245,6 +245,33 @@ func TestArchiveAfterPurge(t *testing.T) {
 	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
 }
 
+// TestArchiveAfterDamage: the newest record is damaged. The archive goes on, and what that record told of is in it again.
+func TestArchiveAfterDamage(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := store(t), election.NewMemory()
+	r := p.archives(s, m, 1)
+	for _, statement := range []string{"INSERT INTO app.t VALUES (1)", "INSERT INTO app.t VALUES (2)"} {
+		p.exec(p.app, statement)
+		require.NoError(t, r.step(t))
+	}
+	steps := planned(t, s, gtid.Set{}).Steps
+	data := steps[len(steps)-1].Chunk.Parts[0].Key
+	cut := strings.LastIndexByte(data, '-')
+	require.NoError(t, s.Put(t.Context(), data[:cut]+".json", strings.NewReader("torn")))
+	r.drop() // as after a failure, or in a new agent
+	p.exec(p.app, "INSERT INTO app.t VALUES (3)")
+	require.NoError(t, r.step(t))
+	l, err := snapshot.ReadLog(t.Context(), s, "main")
+	require.NoError(t, err)
+	require.Len(t, l.Bad, 1)
+	plan := l.Plan(snapshot.Manifest{ClusterID: "id"}, gtid.Set{}, snapshot.Target{})
+	require.NoError(t, plan.Why())
+	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
+	require.Empty(t, told(t, m, p.keys).Gap)
+}
+
 // TestArchiveWhilePruning: what removes old chunks may take for ever, the archive goes on meanwhile; and it ends with the
 // lead, not when it is done.
 func TestArchiveWhilePruning(t *testing.T) {
