@@ -11,14 +11,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// LogOptions are where and how chunks are made.
+// LogOptions are where and how chunks are made and read.
 type LogOptions struct {
-	// SpoolDir is where a chunk waits, in a file without a name, to be sent.
+	// SpoolDir is where a chunk waits, in a file without a name, to be sent or
+	// unpacked.
 	SpoolDir string
-	// Keys encrypt; nil does not.
+	// Keys encrypt and decrypt; nil does not.
 	Keys *Keys
+	// Rate and Patience are for reading, as in RestoreOptions.
+	Rate     *Limiter
+	Patience time.Duration
 }
 
 // OpenTerm records what a term began with. If it was recorded already nothing

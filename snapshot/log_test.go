@@ -351,6 +351,28 @@ func TestLogIsEncrypted(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoKey)
 }
 
+// TestFetchIsPatient: a store that fails for a while in the middle of a recovery does not end it, and what is fetched counts
+// for the limit.
+func TestFetchIsPatient(t *testing.T) {
+	s := newDir(t)
+	c := threes(t, s, someLine(1), 2)
+	p := plan(t, s, from(1, ""), Target{})
+	for patience, want := range map[time.Duration]error{0: errFault, time.Minute: nil} {
+		var tries atomic.Int32
+		f := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+			if key == c[1].Parts[0].Key && tries.Add(1) <= transferAttempts {
+				return nil, errFault
+			}
+			return b, nil
+		}}
+		o := LogOptions{SpoolDir: t.TempDir(), Patience: patience, Rate: NewLimiter(1 << 20)}
+		got, err := p.Fetch(t.Context(), f, o, t.TempDir(), func([]string, gtid.Set) error { return nil })
+		require.ErrorIs(t, err, want)
+		require.Equal(t, want == nil, got.Transactions == 6)
+		require.False(t, o.Rate.next.IsZero(), "the limit was asked")
+	}
+}
+
 func TestPruneLog(t *testing.T) {
 	s, line := newDir(t), someLine(1)
 	openLog(t, s, line, 1, "")

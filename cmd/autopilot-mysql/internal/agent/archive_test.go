@@ -19,6 +19,7 @@ import (
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/recovery"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
@@ -26,13 +27,17 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
-// ailing is a store that can be away, can lose its answers, and can take for ever to remove something, or fail to read one object.
+// ailing is a store that can be away, can lose its answers, and can take for ever to remove something, or fail to read one object, so many times.
 type ailing struct {
 	snapshot.Store
 	away, mute, slow atomic.Bool
 	removing         atomic.Int32 // how many removals hang
 	unread           atomic.Pointer[string]
+	refused          atomic.Int32 // how often reading that one has failed
 }
+
+// refusals are more than the attempts that are made without patience.
+const refusals = 5
 
 var errAway = errors.New("the store is away")
 
@@ -63,6 +68,9 @@ func (s *ailing) List(ctx context.Context, prefix string) ([]snapshot.Object, er
 
 func (s *ailing) Get(ctx context.Context, key string) (io.ReadCloser, int64, error) {
 	if unread := s.unread.Load(); unread != nil && *unread == key {
+		if s.refused.Add(1) == refusals {
+			s.unread.Store(nil)
+		}
 		return nil, 0, errAway
 	}
 	return s.Store.Get(ctx, key)
@@ -347,6 +355,37 @@ func sealed(t *testing.T, doc map[string]any) string {
 	require.NoError(t, err)
 	body := strings.TrimSuffix(string(data), "\n}") + ",\n"
 	return fmt.Sprintf("%s  \"checksum\": \"%x\"\n}\n", body, sha256.Sum256([]byte(body)))
+}
+
+// TestRecoveryBesideACluster: the cluster lives on while somebody recovers to a point of its past.
+func TestRecoveryBesideACluster(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+	base := p.snapshots(s)
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	want := p.look().Executed
+	p.exec(p.app, "INSERT INTO app.t VALUES (2)")
+	require.NoError(t, r.step(t))
+	steps := planned(t, s, base.GTIDLower).Steps
+	p.snapshots(s)
+
+	n := lab.node(t, "n", "")
+	o := recovery.Options{Store: s, Cluster: "main", Restore: n.restoring(nil, ""), MySQL: n.mycfg, Target: snapshot.Target{GTIDs: &want}, Dest: n.restoreDir(), Log: n.Log}
+	o.Say = func(what string) {
+		if !strings.HasPrefix(what, "starting a server") { // the snapshot is restored, and nothing of the archive read
+			return
+		}
+		s.unread.Store(&steps[0].Chunk.Parts[0].Key) // and the store is away for longer than a few attempts
+	}
+	res, err := recovery.Run(n.ctx(), o)
+	require.NoError(t, err)
+	require.EqualValues(t, refusals, s.refused.Load())
+	require.Equal(t, base.ID, res.Snapshot.ID)
+	require.Equal(t, want.String(), res.GTIDs.String())
 }
 
 // snapshots stores a snapshot of the node.

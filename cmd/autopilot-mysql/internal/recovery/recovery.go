@@ -202,7 +202,8 @@ func (o Options) replay(ctx context.Context, log *snapshot.Log, plan snapshot.Lo
 		total += s.Chunk.Transactions
 	}
 	var holds gtid.Set
-	got, err := plan.Fetch(ctx, o.Store, snapshot.LogOptions{SpoolDir: logs, Keys: o.Restore.Keys}, logs, func(files []string, batch gtid.Set) error {
+	reading := snapshot.LogOptions{SpoolDir: logs, Keys: o.Restore.Keys, Rate: o.Restore.Rate, Patience: o.Restore.Patience}
+	got, err := plan.Fetch(ctx, o.Store, reading, logs, func(files []string, batch gtid.Set) error {
 		holds = holds.Union(batch)
 		o.Say(fmt.Sprintf("applying archived transactions, %d of at most %d read", holds.Count(), total))
 		return server.Apply(ctx, files, batch)
