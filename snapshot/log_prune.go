@@ -19,13 +19,16 @@ const logRemovers = 8
 // PruneLog removes chunks that no restore needs any more: those whose
 // transactions are all in the oldest snapshot that is kept, which was made of
 // the same line or of a later one. It goes from the oldest on and stops at the
-// first chunk that is still needed. Without a snapshot nothing is removed. A
-// record that is damaged goes with the chunk behind it. Objects that belong to
+// first chunk that is still needed. Without a snapshot nothing is removed, nor
+// while somebody reads one that is not kept any more (see Hold). A record that is damaged goes with the chunk behind it. Objects that belong to
 // no chunk go when they are a day old. There may be 100,000 chunks: their
 // records are read one by one, and only as far as they go.
 func PruneLog(ctx context.Context, store Store, cluster string, kept []Manifest) (removed int, err error) {
 	if len(kept) == 0 {
 		return 0, nil
+	}
+	if held, err := readUnlisted(ctx, store, cluster, kept); err != nil || held {
+		return 0, err
 	}
 	p := &logPruner{store: store, log: &Log{Cluster: cluster}, oldest: kept[0], before: time.Now().Add(-DefaultOrphanAge)}
 	for _, m := range kept {

@@ -457,6 +457,37 @@ func TestPruneLogOfMany(t *testing.T) {
 	requireReaches(t, s, from(1, "1-30"), Target{}, "1-120")
 }
 
+// TestPruneLogSparesWhatIsBeingRead: who recovers from a snapshot keeps the logs behind it, also when the snapshot was removed
+// in the moment he came.
+func TestPruneLogSparesWhatIsBeingRead(t *testing.T) {
+	s := newDir(t)
+	threes(t, s, someLine(1), 3)
+	at := func(n int, set string) Manifest {
+		return fabricate(t, s, noon.Add(time.Duration(n)*time.Minute), func(m *Manifest) { m.GTIDLower = numbers(set) })
+	}
+	old, newer := at(0, "1"), at(1, "1-9")
+	release, err := Hold(t.Context(), s, old)
+	require.NoError(t, err)
+	prune := func() int {
+		_, err := Retire(t.Context(), s, "shop", Retention{Keep: 1})
+		require.NoError(t, err)
+		kept, _, err := List(t.Context(), s, "shop")
+		require.NoError(t, err)
+		n, err := PruneLog(t.Context(), s, "shop", kept)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, prune())
+	require.Equal(t, old.ID, manifestOf(t, s, old.ID).ID)
+	require.NoError(t, s.Delete(t.Context(), old.key()))
+	require.Zero(t, prune())
+	_, err = Hold(t.Context(), s, old)
+	require.ErrorIs(t, err, ErrIncomplete)
+	release()
+	require.Equal(t, 3, prune())
+	require.Equal(t, newer.ID, manifestOf(t, s, newer.ID).ID)
+}
+
 // TestPruneLogOrphans: data that no record names goes when it is a day old, and what may belong to one stays.
 func TestPruneLogOrphans(t *testing.T) {
 	s := newDir(t)

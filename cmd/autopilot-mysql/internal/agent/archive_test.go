@@ -357,7 +357,8 @@ func sealed(t *testing.T, doc map[string]any) string {
 	return fmt.Sprintf("%s  \"checksum\": \"%x\"\n}\n", body, sha256.Sum256([]byte(body)))
 }
 
-// TestRecoveryBesideACluster: the cluster lives on while somebody recovers to a point of its past.
+// TestRecoveryBesideACluster: the cluster lives on while somebody recovers to a point of its past, and retires what it does
+// not need itself.
 func TestRecoveryBesideACluster(t *testing.T) {
 	lab := newTrapLab(t)
 	p := lab.start(t, "p")
@@ -379,6 +380,9 @@ func TestRecoveryBesideACluster(t *testing.T) {
 		if !strings.HasPrefix(what, "starting a server") { // the snapshot is restored, and nothing of the archive read
 			return
 		}
+		_, err := snapshot.Retire(t.Context(), s, "main", snapshot.Retention{Keep: 1})
+		require.NoError(t, err)
+		r.retire(t.Context())
 		s.unread.Store(&steps[0].Chunk.Parts[0].Key) // and the store is away for longer than a few attempts
 	}
 	res, err := recovery.Run(n.ctx(), o)
@@ -386,6 +390,9 @@ func TestRecoveryBesideACluster(t *testing.T) {
 	require.EqualValues(t, refusals, s.refused.Load())
 	require.Equal(t, base.ID, res.Snapshot.ID)
 	require.Equal(t, want.String(), res.GTIDs.String())
+	removed, err := snapshot.Retire(t.Context(), s, "main", snapshot.Retention{Keep: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{base.ID}, removed, "nobody needs it any more")
 }
 
 // snapshots stores a snapshot of the node.

@@ -139,6 +139,16 @@ func (o Options) from(ctx context.Context, m snapshot.Manifest, log *snapshot.Lo
 	if err := first.Why(); err != nil {
 		return res, &passedOver{err, first.Reach}
 	}
+	// Until the last transaction is read, not only until the snapshot is restored: a cluster that lives on removes what of
+	// the archive is in the oldest snapshot it keeps.
+	release, err := snapshot.Hold(ctx, o.Store, m)
+	if errors.Is(err, snapshot.ErrIncomplete) {
+		return res, &passedOver{error: err}
+	}
+	if err != nil {
+		return res, err
+	}
+	defer release()
 	if err := Clean(o.Dest); err != nil {
 		return res, fmt.Errorf("clear %s: %w", o.Dest+workSuffix, err)
 	}
