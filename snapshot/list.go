@@ -12,6 +12,7 @@ import (
 type inventory struct {
 	manifests  []Manifest          // newest first, with what verifications found
 	unreadable []error             // each names the object
+	unknown    error               // why a verification could not be read; nil: all were, or are not there
 	objects    map[string][]Object // snapshot id → everything below it
 }
 

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -131,6 +132,15 @@ func parseOpening(cluster, key string, data []byte) (Opening, error) {
 	return o, nil
 }
 
+// readChunk reads a chunk's record.
+func readChunk(ctx context.Context, store Store, cluster, key string) (Chunk, error) {
+	data, err := readAll(ctx, store, key, logManifestLimit)
+	if err != nil {
+		return Chunk{}, err
+	}
+	return parseChunk(cluster, key, data)
+}
+
 // parseChunk decodes what lay under key.
 func parseChunk(cluster, key string, data []byte) (Chunk, error) {
 	var c Chunk
@@ -157,11 +167,11 @@ func decodeLog(cluster, key string, data []byte, into any) error {
 	if head.Format != LogFormatVersion {
 		return fmt.Errorf("parse %s: format %d is not known to this version, which reads format %d", key, head.Format, LogFormatVersion)
 	}
-	if head.Cluster != cluster {
-		return fmt.Errorf("parse %s: it belongs to cluster %q, not to %q", key, head.Cluster, cluster)
-	}
 	if err := checkSealed(data); err != nil {
 		return fmt.Errorf("parse %s: %w", key, err)
+	}
+	if head.Cluster != cluster {
+		return fmt.Errorf("parse %s: it belongs to cluster %q, not to %q", key, head.Cluster, cluster)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("parse %s: %w: %w", key, ErrCorrupt, err)

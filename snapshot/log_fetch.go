@@ -44,7 +44,8 @@ type Fetched struct {
 // files, in order, batch by batch, with what they hold, and owns them; dir must
 // exist. The plan's gap is an error only if the recovery gets there.
 func (p LogPlan) Fetch(ctx context.Context, store Store, o LogOptions, dir string, use func(files []string, holds gtid.Set) error) (Fetched, error) {
-	f := &fetcher{plan: p, keys: o.Keys, in: inlet{store: store, spoolDir: o.SpoolDir}, dir: dir, use: use}
+	in := inlet{store: store, spoolDir: o.SpoolDir, rate: o.Rate, patience: o.Patience}
+	f := &fetcher{plan: p, keys: o.Keys, in: in, dir: dir, use: use}
 	err := f.run(ctx)
 	if err == nil && f.done.Next.GTID.IsEmpty() && p.Gap != nil {
 		err = p.Gap

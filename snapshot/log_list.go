@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"time"
 )
 
 // logReaders is how many small objects are read at a time.
@@ -133,78 +132,4 @@ func (l *Log) sort() {
 		l.Lines = append(l.Lines, line)
 	}
 	slices.SortFunc(l.Lines, func(a, b Line) int { return cmp.Compare(a.dir(), b.dir()) })
-}
-
-// PruneLog removes chunks that no restore needs any more: those whose
-// transactions are all in the oldest snapshot that is kept, which was made of
-// the same line or of a later one. It goes from the oldest on and stops at the
-// first chunk that is still needed. Without a snapshot nothing is removed.
-// Objects that belong to no chunk go when they are a day old.
-func PruneLog(ctx context.Context, store Store, cluster string, kept []Manifest) (removed int, err error) {
-	if len(kept) == 0 {
-		return 0, nil
-	}
-	l, err := ReadLog(ctx, store, cluster)
-	if err != nil {
-		return 0, fmt.Errorf("prune archived binary logs: %w", err)
-	}
-	oldest := kept[0]
-	for _, m := range kept {
-		if m.CreatedAt.Before(oldest.CreatedAt) {
-			oldest = m
-		}
-	}
-	lim := l.limitsUpTo(len(l.Lines) - 1)
-	for _, c := range l.Chunks {
-		if !oldest.GTIDLower.Contains(lim.of(c, c.GTIDs)) && !l.abandonedBefore(c, oldest) {
-			break
-		}
-		if err := store.Delete(ctx, c.key()); err != nil { // first, so that nothing points to what is gone
-			return removed, fmt.Errorf("prune archived binary logs: %w", err)
-		}
-		for _, p := range c.Parts {
-			if err := store.Delete(ctx, p.Key); err != nil {
-				return removed, fmt.Errorf("prune archived binary logs: %w", err)
-			}
-		}
-		removed++
-	}
-	return removed, l.pruneOrphans(ctx, store, time.Now().Add(-DefaultOrphanAge))
-}
-
-// abandonedBefore reports whether the chunk belongs to a line that ended before
-// the snapshot's own began: nothing that is kept can lead there.
-func (l *Log) abandonedBefore(c Chunk, m Manifest) bool {
-	for _, line := range l.Lines {
-		if line.ClusterID == m.ClusterID {
-			return c.dir() < line.dir()
-		}
-	}
-	return false
-}
-
-// pruneOrphans removes the data of chunks that were never published.
-func (l *Log) pruneOrphans(ctx context.Context, store Store, before time.Time) error {
-	known := map[string]bool{}
-	for _, c := range l.Chunks {
-		for _, p := range c.Parts {
-			known[p.Key] = true
-		}
-	}
-	if len(l.Bad) > 0 {
-		return nil // one of them may be what an object belongs to
-	}
-	objects, err := store.List(ctx, logPrefix(l.Cluster))
-	if err != nil {
-		return fmt.Errorf("prune archived binary logs: %w", err)
-	}
-	for _, o := range objects {
-		if path.Ext(o.Key) == chunkSuffix || known[o.Key] || !o.Modified.Before(before) {
-			continue
-		}
-		if err := store.Delete(ctx, o.Key); err != nil {
-			return fmt.Errorf("prune archived binary logs: %w", err)
-		}
-	}
-	return nil
 }

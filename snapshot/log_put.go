@@ -8,16 +8,22 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// LogOptions are where and how chunks are made.
+// LogOptions are where and how chunks are made and read.
 type LogOptions struct {
-	// SpoolDir is where a chunk waits, in a file without a name, to be sent.
+	// SpoolDir is where a chunk waits, in a file without a name, to be sent or
+	// unpacked.
 	SpoolDir string
-	// Keys encrypt; nil does not.
+	// Keys encrypt and decrypt; nil does not.
 	Keys *Keys
+	// Rate and Patience are for reading, as in RestoreOptions.
+	Rate     *Limiter
+	Patience time.Duration
 }
 
 // OpenTerm records what a term began with. If it was recorded already nothing
@@ -109,9 +115,11 @@ type LogEnd struct {
 	Opened bool
 	// Seq is the number of the term's last chunk, 0 without one.
 	Seq uint64
-	// Last is the newest chunk: of the term if it has one, else of the newest
-	// term before. Nil when nothing was ever archived.
+	// Last is the newest chunk whose record can be used: of the term if it has
+	// one, else of the newest term before. Nil when there is none.
 	Last *Chunk
+	// Bad are newer records that are damaged or gone, newest first.
+	Bad []BadPiece
 }
 
 // FindLogEnd looks where the archive ends, for the primary of a term.
@@ -131,51 +139,60 @@ func findLogEnd(ctx context.Context, store Store, line Line, term uint64) (end L
 	if err != nil {
 		return end, err
 	}
-	newest := ""
+	var keys []string
 	for _, o := range objects {
 		name := path.Base(o.Key)
 		if name == openingName {
 			end.Opened = true
-		} else if seq, ok := chunkSeq(name); ok && seq > end.Seq {
-			end.Seq, newest = seq, o.Key
+		} else if seq, ok := chunkSeq(name); ok {
+			end.Seq, keys = max(end.Seq, seq), append(keys, o.Key)
 		}
 	}
+	err = end.findLast(ctx, store, line.Cluster, keys)
 	for _, prefix := range []string{line.dir(), logPrefix(line.Cluster)} { // the first is usually enough
-		if newest != "" {
+		if err != nil || end.Last != nil {
 			break
 		}
-		if newest, err = newestChunk(ctx, store, prefix, line.termDir(term)); err != nil {
-			return end, err
+		if keys, err = chunksBefore(ctx, store, prefix, line.termDir(term)); err == nil {
+			err = end.findLast(ctx, store, line.Cluster, keys)
 		}
 	}
-	if newest == "" {
-		return end, nil
-	}
-	data, err := readAll(ctx, store, newest, logManifestLimit)
-	if err != nil {
-		return end, err
-	}
-	c, err := parseChunk(line.Cluster, newest, data)
-	if err != nil {
-		return end, err
-	}
-	end.Last = &c
-	return end, nil
+	return end, err
 }
 
-// newestChunk is the key of the last chunk below prefix and in front of a term's,
-// "" without one.
-func newestChunk(ctx context.Context, store Store, prefix, term string) (newest string, err error) {
+// findLast looks for the newest of the records, which are sorted, that can be
+// used. One that is damaged or gone must not end the archive for ever: what it
+// told of may still be in the binary logs, and is archived again.
+func (e *LogEnd) findLast(ctx context.Context, store Store, cluster string, keys []string) error {
+	for _, key := range slices.Backward(keys) {
+		if slices.ContainsFunc(e.Bad, func(b BadPiece) bool { return b.Key == key }) {
+			continue // met below a longer prefix
+		}
+		c, err := readChunk(ctx, store, cluster, key)
+		switch {
+		case err == nil:
+			e.Last = &c
+			return nil
+		case !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound):
+			return err
+		}
+		e.Bad = append(e.Bad, BadPiece{key, err})
+	}
+	return nil
+}
+
+// chunksBefore are the keys of the chunks below prefix and in front of a term's.
+func chunksBefore(ctx context.Context, store Store, prefix, term string) (keys []string, err error) {
 	objects, err := store.List(ctx, prefix)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, o := range objects { // sorted, and so are lines, terms and numbers
 		if _, ok := chunkSeq(path.Base(o.Key)); ok && o.Key < term {
-			newest = o.Key
+			keys = append(keys, o.Key)
 		}
 	}
-	return newest, nil
+	return keys, nil
 }
 
 // chunkSeq reads the number out of the name of a chunk's JSON.

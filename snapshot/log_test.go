@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,6 +297,46 @@ func TestFindLogEnd(t *testing.T) {
 	})
 }
 
+// TestFindLogEndBehindDamage: records that are damaged or gone do not hide those in front of them, and their numbers stay
+// taken; one that cannot be read now is no reason to archive anything twice.
+func TestFindLogEndBehindDamage(t *testing.T) {
+	s, line := newDir(t), someLine(1)
+	c := threes(t, s, line, 4)
+	torn := get(t, s, c[3].key())
+	put(t, s, c[3].key(), torn[:len(torn)/2])
+	renamed := bytes.Replace(get(t, s, c[2].key()), []byte(`"cluster": "shop"`), []byte(`"cluster": "shoq"`), 1)
+	put(t, s, c[2].key(), renamed) // one flipped bit
+	look := func(s Store, line Line, term uint64) LogEnd {
+		end, err := FindLogEnd(t.Context(), s, line, term)
+		require.NoError(t, err)
+		return end
+	}
+	end := look(s, line, 1)
+	require.EqualValues(t, 4, end.Seq)
+	require.Equal(t, c[1].key(), end.Last.key())
+	require.Equal(t, c[3].key(), end.Bad[0].Key)
+	require.Len(t, end.Bad, 2)
+	end = look(s, line, 2)
+	require.Zero(t, end.Seq)
+	require.Equal(t, c[1].key(), end.Last.key())
+	gone := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+		if key == c[1].key() {
+			return nil, ErrNotFound
+		}
+		return b, nil
+	}}
+	require.Equal(t, c[0].key(), look(gone, line, 1).Last.key())
+	away := faulty{Store: s, get: func(string, ioBody) (ioBody, error) { return nil, errFault }}
+	_, err := FindLogEnd(t.Context(), away, line, 1)
+	require.ErrorIs(t, err, errFault)
+	for _, x := range c {
+		put(t, s, x.key(), nil)
+	}
+	end = look(s, someLine(2), 1)
+	require.Nil(t, end.Last)
+	require.Len(t, end.Bad, 4, "each once")
+}
+
 func TestLogIsEncrypted(t *testing.T) {
 	s, line := newDir(t), someLine(1)
 	keys, _ := newKeys(t)
@@ -307,6 +349,28 @@ func TestLogIsEncrypted(t *testing.T) {
 	require.Equal(t, numbers("1-3").String(), all.String())
 	_, _, err = fetched(t, s, nil, p)
 	require.ErrorIs(t, err, ErrNoKey)
+}
+
+// TestFetchIsPatient: a store that fails for a while in the middle of a recovery does not end it, and what is fetched counts
+// for the limit.
+func TestFetchIsPatient(t *testing.T) {
+	s := newDir(t)
+	c := threes(t, s, someLine(1), 2)
+	p := plan(t, s, from(1, ""), Target{})
+	for patience, want := range map[time.Duration]error{0: errFault, time.Minute: nil} {
+		var tries atomic.Int32
+		f := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+			if key == c[1].Parts[0].Key && tries.Add(1) <= transferAttempts {
+				return nil, errFault
+			}
+			return b, nil
+		}}
+		o := LogOptions{SpoolDir: t.TempDir(), Patience: patience, Rate: NewLimiter(1 << 20)}
+		got, err := p.Fetch(t.Context(), f, o, t.TempDir(), func([]string, gtid.Set) error { return nil })
+		require.ErrorIs(t, err, want)
+		require.Equal(t, want == nil, got.Transactions == 6)
+		require.False(t, o.Rate.next.IsZero(), "the limit was asked")
+	}
 }
 
 func TestPruneLog(t *testing.T) {
@@ -329,6 +393,148 @@ func TestPruneLog(t *testing.T) {
 	objects, err := s.List(context.Background(), "shop/binlog/")
 	require.NoError(t, err)
 	require.Len(t, objects, 5, "two chunks and an opening")
+}
+
+// aged is a store in which what the function names was written two days ago.
+type aged struct {
+	Store
+	old func(key string) bool
+}
+
+func (s aged) List(ctx context.Context, prefix string) ([]Object, error) {
+	objects, err := s.Store.List(ctx, prefix)
+	for i, o := range objects {
+		if s.old(o.Key) {
+			objects[i].Modified = o.Modified.Add(-2 * DefaultOrphanAge)
+		}
+	}
+	return objects, err
+}
+
+// threes archives n chunks of three transactions each.
+func threes(t *testing.T, s Store, line Line, n int) (out []Chunk) {
+	t.Helper()
+	openLog(t, s, line, 1, "")
+	for i := range n {
+		before := ""
+		if i > 0 {
+			before = fmt.Sprintf("1-%d", 3*i)
+		}
+		out = append(out, putLog(t, s, nil, line, 1, uint64(i+1), before, 3*i+1, 3*i+3))
+	}
+	return out
+}
+
+// TestPruneLogOfMany: an hour's pruning reads no more records than it removes, and one; and it does not wait for every
+// removal by itself.
+func TestPruneLogOfMany(t *testing.T) {
+	s := newDir(t)
+	threes(t, s, someLine(1), 40)
+	var reads, deletes atomic.Int32
+	crowd := make(chan struct{})
+	f := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+		reads.Add(1)
+		return b, nil
+	}, del: func(string) error {
+		if deletes.Add(1) == logRemovers {
+			close(crowd)
+		}
+		select {
+		case <-crowd:
+			return nil
+		case <-time.After(time.Minute):
+			return errors.New("there are not so many removals at a time")
+		}
+	}}
+	n, err := PruneLog(t.Context(), f, "shop", []Manifest{from(1, "1-2")})
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.EqualValues(t, 2, reads.Swap(0), "the opening, and the first record")
+	n, err = PruneLog(t.Context(), f, "shop", []Manifest{from(1, "1-30")})
+	require.NoError(t, err)
+	require.Equal(t, 10, n)
+	require.EqualValues(t, 12, reads.Load())
+	requireReaches(t, s, from(1, "1-30"), Target{}, "1-120")
+}
+
+// TestPruneLogSparesWhatIsBeingRead: who recovers from a snapshot keeps the logs behind it, also when the snapshot was removed
+// in the moment he came.
+func TestPruneLogSparesWhatIsBeingRead(t *testing.T) {
+	s := newDir(t)
+	threes(t, s, someLine(1), 3)
+	at := func(n int, set string) Manifest {
+		return fabricate(t, s, noon.Add(time.Duration(n)*time.Minute), func(m *Manifest) { m.GTIDLower = numbers(set) })
+	}
+	old, newer := at(0, "1"), at(1, "1-9")
+	release, err := Hold(t.Context(), s, old)
+	require.NoError(t, err)
+	prune := func() int {
+		_, err := Retire(t.Context(), s, "shop", Retention{Keep: 1})
+		require.NoError(t, err)
+		kept, _, err := List(t.Context(), s, "shop")
+		require.NoError(t, err)
+		n, err := PruneLog(t.Context(), s, "shop", kept)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, prune())
+	require.Equal(t, old.ID, manifestOf(t, s, old.ID).ID)
+	require.NoError(t, s.Delete(t.Context(), old.key()))
+	require.Zero(t, prune())
+	_, err = Hold(t.Context(), s, old)
+	require.ErrorIs(t, err, ErrIncomplete)
+	release()
+	require.Equal(t, 3, prune())
+	require.Equal(t, newer.ID, manifestOf(t, s, newer.ID).ID)
+}
+
+// TestPruneLogOrphans: data that no record names goes when it is a day old, and what may belong to one stays.
+func TestPruneLogOrphans(t *testing.T) {
+	s := newDir(t)
+	c := threes(t, s, someLine(1), 4)
+	beside := func(seq int, name string) string { // data from an attempt that was not published
+		key := fmt.Sprintf("%s%010d-%s.binlog.zst", c[0].termDir(1), seq, name)
+		put(t, s, key, []byte("x"))
+		return key
+	}
+	second, late, unpublished, young := beside(2, "old"), beside(3, "new"), beside(5, "old"), beside(5, "new")
+	torn := beside(4, "old")
+	put(t, s, c[3].key(), []byte("torn"))
+	all := keys(t, s, "shop/binlog/")
+	_, err := PruneLog(t.Context(), aged{s, func(key string) bool { return !strings.Contains(key, "-new") }}, "shop", []Manifest{from(1, "1")})
+	require.NoError(t, err)
+	want := slices.DeleteFunc(all, func(key string) bool { return key == second || key == unpublished })
+	require.Equal(t, want, keys(t, s, "shop/binlog/"))
+	require.Subset(t, want, []string{late, young, torn})
+	requireReaches(t, s, from(1, "1"), toGTIDs("1-9"), "1-9")
+}
+
+// TestPruneLogPassesDamage: a damaged record stays until it is known that nobody needs what it held, and is no reason to
+// keep everything behind it for ever; one that cannot be read now is.
+func TestPruneLogPassesDamage(t *testing.T) {
+	s := newDir(t)
+	c := threes(t, s, someLine(1), 4)
+	put(t, s, c[1].key(), []byte("torn"))
+	away := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+		if key == c[1].key() {
+			return nil, errFault
+		}
+		return b, nil
+	}}
+	prune := func(s Store, set string) int {
+		n, err := PruneLog(t.Context(), s, "shop", []Manifest{from(1, set)})
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, prune(s, "1-2"))
+	n, err := PruneLog(t.Context(), away, "shop", []Manifest{from(1, "1-9")})
+	require.ErrorIs(t, err, errFault)
+	require.Equal(t, 1, n)
+	require.Contains(t, keys(t, s, "shop/binlog/"), c[2].key())
+	require.Zero(t, prune(s, "1-7"), "the third is needed, so the second may be")
+	require.Equal(t, 2, prune(s, "1-9"))
+	require.Empty(t, readLogs(t, s).Bad)
+	requireReaches(t, s, from(1, "1-9"), Target{}, "1-12")
 }
 
 // TestPutChunkFails: a chunk whose writing breaks is not listed.

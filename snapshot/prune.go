@@ -20,10 +20,13 @@ func Prune(ctx context.Context, store Store, cluster string, keep int, protect m
 // missing parts, or one that failed its verification, does not count as one to
 // keep, and as long as no usable one of its cluster exists none is removed at
 // all. What a restore reads stays. Unreadable manifests, and what belongs to
-// them, are left alone.
+// them, are left alone. As long as a verification cannot be read nothing goes.
 func Retire(ctx context.Context, store Store, cluster string, r Retention) (removed []string, err error) {
 	started := time.Now()
 	inv, err := takeInventory(ctx, store, cluster)
+	if err == nil {
+		err = inv.unknown // a bad one would count, and push out a good one
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prune snapshots: %w", err)
 	}

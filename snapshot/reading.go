@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,9 +29,11 @@ const (
 	holdTimeout = 30 * time.Second
 )
 
-// hold announces a reader of m until release is called. A store that takes no
-// writes from us is read all the same: then only the sums protect the reader.
-func hold(ctx context.Context, store Store, m Manifest) (release func(), err error) {
+// Hold announces a reader of m until release is called: m stays, and with it the
+// archived binary logs behind it. ErrIncomplete: it was removed before. A store
+// that takes no writes from us is read all the same: then only the sums protect
+// the reader.
+func Hold(ctx context.Context, store Store, m Manifest) (release func(), err error) {
 	var b [6]byte
 	rand.Read(b[:]) // never fails, as documented
 	key := m.dir() + readingPrefix + hex.EncodeToString(b[:]) + ".json"
@@ -76,6 +79,25 @@ func withdraw(ctx context.Context, store Store, key string) {
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
 	_ = store.Delete(ctx, key)
+}
+
+// readUnlisted tells whether somebody reads a snapshot that is not among these:
+// he announced himself in the moment it was removed.
+func readUnlisted(ctx context.Context, store Store, cluster string, listed []Manifest) (bool, error) {
+	prefix := snapshotsPrefix(cluster)
+	objects, err := store.List(ctx, prefix)
+	if err != nil {
+		return false, err
+	}
+	known := map[string]bool{}
+	for _, m := range listed {
+		known[m.ID] = true
+	}
+	others := slices.DeleteFunc(objects, func(o Object) bool {
+		id, _, _ := strings.Cut(strings.TrimPrefix(o.Key, prefix), "/")
+		return known[id]
+	})
+	return read(others, time.Now()), nil
 }
 
 // read tells whether somebody reads the snapshot these objects belong to.

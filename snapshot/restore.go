@@ -73,7 +73,7 @@ func restore(ctx context.Context, store Store, m Manifest, dest string, o Restor
 	if err := checkSpace(work, needed(m.Bytes, part, fetchAhead+1)); err != nil {
 		return err
 	}
-	release, err := hold(ctx, store, m)
+	release, err := Hold(ctx, store, m)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ type Verdict struct {
 // nothing. What was abandoned before it was complete comes last.
 func Judge(ctx context.Context, store Store, cluster string, r Retention) ([]Verdict, error) {
 	inv, err := takeInventory(ctx, store, cluster)
+	if err == nil {
+		err = inv.unknown
+	}
 	if err != nil {
 		return nil, fmt.Errorf("judge snapshots: %w", err)
 	}

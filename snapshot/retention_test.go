@@ -110,6 +110,39 @@ func TestRetentionSpares(t *testing.T) {
 	require.Empty(t, removed)
 }
 
+// TestRetentionKnowsVerifications: a verification that cannot be read is none that was never done. It may be what says that
+// the newest snapshot is damaged, and then the older one is all there is.
+func TestRetentionKnowsVerifications(t *testing.T) {
+	s := newDir(t)
+	at := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	good, bad := fabricate(t, s, at, nil), fabricate(t, s, at.Add(time.Hour), nil)
+	require.NoError(t, RecordVerification(t.Context(), s, bad, Verification{Why: "bad page"}))
+	f := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+		if strings.HasSuffix(key, verifiedName) {
+			return nil, errFault
+		}
+		return b, nil
+	}}
+	removed, err := Retire(t.Context(), f, "shop", Retention{Keep: 1})
+	require.ErrorIs(t, err, errFault)
+	require.ErrorContains(t, err, bad.ID)
+	require.Empty(t, removed)
+	_, err = Judge(t.Context(), f, "shop", Retention{Keep: 1})
+	require.ErrorIs(t, err, errFault, "nor is it foretold")
+	list, unusable, err := List(t.Context(), f, "shop")
+	require.NoError(t, err, "who wants to restore is told what there is")
+	require.Empty(t, unusable)
+	require.Len(t, list, 2)
+	removed, err = Retire(t.Context(), s, "shop", Retention{Keep: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{bad.ID}, removed)
+	require.Equal(t, good.ID, manifestOf(t, s, good.ID).ID)
+	// What is damaged says nothing, whenever it is read.
+	put(t, s, good.dir()+verifiedName, []byte("torn"))
+	_, err = Retire(t.Context(), s, "shop", Retention{Keep: 1})
+	require.NoError(t, err)
+}
+
 // TestPruneSparesWhatIsBeingRead removes everything it may while a restore is in the middle of a snapshot, once with the
 // reader known beforehand and once with one that comes between the look and the removal.
 func TestPruneSparesWhatIsBeingRead(t *testing.T) {

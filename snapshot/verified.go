@@ -51,7 +51,8 @@ func RecordVerification(ctx context.Context, store Store, m Manifest, v Verifica
 }
 
 // readVerifications adds to the manifests what is known about them. A damaged
-// record is one that is not there.
+// record is one that is not there. One that cannot be read is remembered: it may
+// say that its snapshot is of no use.
 func (inv *inventory) readVerifications(ctx context.Context, store Store) error {
 	for i := range inv.manifests {
 		m := &inv.manifests[i]
@@ -62,6 +63,9 @@ func (inv *inventory) readVerifications(ctx context.Context, store Store) error 
 			data, err := readAll(ctx, store, o.Key, verificationLimit)
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
+				inv.unknown = errors.Join(inv.unknown, fmt.Errorf("look whether snapshot %s was verified: %w", m.ID, err))
 			}
 			var v Verification
 			if err == nil {

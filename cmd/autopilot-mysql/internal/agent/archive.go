@@ -32,7 +32,8 @@ const (
 )
 
 // archiver copies the committed transactions of the primary's binary log to the store, all the time. Whatever happens
-// here, the database's health does not depend on it. It has its own goroutine, which owns everything but what mu guards.
+// here, the database's health does not depend on it. It has its own goroutine, which owns everything but what mu guards,
+// and now and then one more that removes what is not needed any more.
 type archiver struct {
 	a *Agent
 
@@ -40,6 +41,7 @@ type archiver struct {
 	lead leadership
 	last *cluster.LastArchive // as read from Consul
 	of   roles.Cluster
+	stop context.CancelFunc // ends the removing; nil when there is none
 
 	term    uint64 // whose end in the store is known; 0: it has to be looked for
 	line    snapshot.Line
@@ -50,6 +52,7 @@ type archiver struct {
 	gap     gtid.Set
 	tail    *mysql.Tail
 	pruned  time.Time
+	pruning chan struct{} // closed when the last removing is over; nil before the first
 	told    cluster.LastArchive
 	toldAt  time.Time
 }
@@ -73,10 +76,20 @@ func (r *archiver) tell(f roles.Facts, x cluster.Extra) {
 			r.of = *f.View.Cluster
 		}
 	}
-	r.lead = leadership{}
+	lead := leadership{}
 	if a := r.a; a.machine.State() == roles.Primary && a.openTerm != 0 && f.Lease.Held && f.MySQL.Ready && r.of.ID != "" {
-		r.lead = leadership{a.openTerm, r.of, f.Lease.Session}
+		lead = leadership{a.openTerm, r.of, f.Lease.Session}
 	}
+	r.leads(lead)
+}
+
+// leads notes what this node is the primary of. What it removes as the primary of something ends with that. The caller
+// holds mu.
+func (r *archiver) leads(lead leadership) {
+	if lead != r.lead && r.stop != nil {
+		r.stop()
+	}
+	r.lead = lead
 }
 
 func (r *archiver) leading() leadership {
@@ -92,7 +105,12 @@ func (r *archiver) run(ctx context.Context) {
 	if r.a.Snapshots == nil || every == 0 {
 		return
 	}
-	defer r.drop()
+	defer func() {
+		r.drop()
+		if r.pruning != nil {
+			<-r.pruning // its context has ended
+		}
+	}()
 	retry := every
 	for ctx.Err() == nil {
 		lead := r.leading()
@@ -105,7 +123,7 @@ func (r *archiver) run(ctx context.Context) {
 		err := r.round(ctx, lead)
 		if err == nil {
 			retry = every
-			r.prune(ctx)
+			r.prune(ctx, lead)
 			pause(ctx, every-time.Since(began))
 			continue
 		}
@@ -185,6 +203,9 @@ func (r *archiver) begin(ctx context.Context, lead leadership, st mysql.LogState
 	if err != nil {
 		return err
 	}
+	for _, b := range end.Bad {
+		r.a.Log.Warn("the record of an archived binary log cannot be used; what the binary logs still have of it is archived again", "key", b.Key, "err", b.Err)
+	}
 	r.seq, r.held = end.Seq, gtid.Set{}
 	if end.Last != nil {
 		// A deposed primary may have archived what is no longer part of the history.
@@ -208,7 +229,7 @@ func (r *archiver) begin(ctx context.Context, lead leadership, st mysql.LogState
 	// What lies in front of that place and is not archived never will be: those logs are gone. What an archive lacks that
 	// has only just begun is no gap, but its beginning.
 	r.missing = r.tail.Before().Subtract(r.held)
-	if !r.missing.IsEmpty() && end.Last != nil {
+	if !r.missing.IsEmpty() && (end.Last != nil || len(end.Bad) > 0) {
 		r.gap = r.missing
 		r.a.Log.Warn("the archive of binary logs has a gap; only a snapshot that holds these transactions leads beyond it", "gtids", r.gap.String())
 	}
@@ -280,18 +301,48 @@ func (r *archiver) atRisk(ctx context.Context) bool {
 	return err == nil && len(st.Files) > 1 && filepath.Base(st.Files[0]) == r.tail.File()
 }
 
-// prune removes, now and then, what no snapshot needs any more.
-func (r *archiver) prune(ctx context.Context) {
+// prune begins, now and then, to remove what no snapshot needs any more: beside the archiving, which must not wait for
+// that, and one at a time.
+func (r *archiver) prune(ctx context.Context, lead leadership) {
 	if time.Since(r.pruned) < archivePrune {
 		return
 	}
-	r.pruned = time.Now()
-	kept, _, err := snapshot.List(ctx, r.a.Snapshots, r.a.Settings.Cluster)
+	if r.pruning != nil {
+		select {
+		case <-r.pruning:
+		default:
+			return
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lead != lead {
+		cancel()
+		return
+	}
+	over := make(chan struct{})
+	r.pruned, r.pruning, r.stop = time.Now(), over, cancel
+	go func() {
+		defer close(over)
+		defer cancel()
+		r.retire(ctx)
+	}()
+}
+
+// retire removes what no snapshot needs any more.
+func (r *archiver) retire(ctx context.Context) {
+	kept, bad, err := snapshot.List(ctx, r.a.Snapshots, r.a.Settings.Cluster)
 	removed := 0
+	for _, e := range bad {
+		if !errors.Is(e, snapshot.ErrCorrupt) && !errors.Is(e, snapshot.ErrIncomplete) {
+			err = e // one that could only not be read, now or by this version, may be the oldest, and need what would go
+		}
+	}
 	if err == nil {
 		removed, err = snapshot.PruneLog(ctx, r.a.Snapshots, r.a.Settings.Cluster, kept)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		r.a.Log.Warn("retire archived binary logs", "err", err)
 	}
 	if removed > 0 {

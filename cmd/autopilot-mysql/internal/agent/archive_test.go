@@ -2,10 +2,15 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/recovery"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
@@ -20,11 +27,17 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
-// ailing is a store that can be away, and can lose its answers.
+// ailing is a store that can be away, can lose its answers, and can take for ever to remove something, or fail to read one object, so many times.
 type ailing struct {
 	snapshot.Store
-	away, mute atomic.Bool
+	away, mute, slow atomic.Bool
+	removing         atomic.Int32 // how many removals hang
+	unread           atomic.Pointer[string]
+	refused          atomic.Int32 // how often reading that one has failed
 }
+
+// refusals are more than the attempts that are made without patience.
+const refusals = 5
 
 var errAway = errors.New("the store is away")
 
@@ -51,6 +64,26 @@ func (s *ailing) List(ctx context.Context, prefix string) ([]snapshot.Object, er
 		return nil, errAway
 	}
 	return s.Store.List(ctx, prefix)
+}
+
+func (s *ailing) Get(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	if unread := s.unread.Load(); unread != nil && *unread == key {
+		if s.refused.Add(1) == refusals {
+			s.unread.Store(nil)
+		}
+		return nil, 0, errAway
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s *ailing) Delete(ctx context.Context, key string) error {
+	if s.slow.Load() {
+		s.removing.Add(1)
+		defer s.removing.Add(-1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.Delete(ctx, key)
 }
 
 // archived is a node that archives as the primary of a term.
@@ -220,6 +253,156 @@ func TestArchiveAfterPurge(t *testing.T) {
 	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
 }
 
+// TestArchiveAfterDamage: the newest record is damaged. The archive goes on, and what that record told of is in it again.
+func TestArchiveAfterDamage(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := store(t), election.NewMemory()
+	r := p.archives(s, m, 1)
+	for _, statement := range []string{"INSERT INTO app.t VALUES (1)", "INSERT INTO app.t VALUES (2)"} {
+		p.exec(p.app, statement)
+		require.NoError(t, r.step(t))
+	}
+	steps := planned(t, s, gtid.Set{}).Steps
+	data := steps[len(steps)-1].Chunk.Parts[0].Key
+	cut := strings.LastIndexByte(data, '-')
+	require.NoError(t, s.Put(t.Context(), data[:cut]+".json", strings.NewReader("torn")))
+	r.drop() // as after a failure, or in a new agent
+	p.exec(p.app, "INSERT INTO app.t VALUES (3)")
+	require.NoError(t, r.step(t))
+	l, err := snapshot.ReadLog(t.Context(), s, "main")
+	require.NoError(t, err)
+	require.Len(t, l.Bad, 1)
+	plan := l.Plan(snapshot.Manifest{ClusterID: "id"}, gtid.Set{}, snapshot.Target{})
+	require.NoError(t, plan.Why())
+	require.Equal(t, p.look().Executed.String(), plan.Reach.String())
+	require.Empty(t, told(t, m, p.keys).Gap)
+}
+
+// TestArchiveWhilePruning: what removes old chunks may take for ever, the archive goes on meanwhile; and it ends with the
+// lead, not when it is done.
+func TestArchiveWhilePruning(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+	p.Settings.ArchiveInterval = 40 * time.Millisecond
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	p.snapshots(s)
+	s.slow.Store(true)
+	r.pruned = time.Time{}
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); r.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+	require.Eventually(t, func() bool { return s.removing.Load() == 1 }, trapLimit, 5*time.Millisecond)
+	p.exec(p.app, "INSERT INTO app.t VALUES (2)")
+	want := p.look().Executed
+	require.Eventually(t, func() bool { return planned(t, s, gtid.Set{}).Reach.Equal(want) }, trapLimit, 10*time.Millisecond)
+	require.EqualValues(t, 1, s.removing.Load(), "it hangs all the while, and there is one of it")
+	r.tell(roles.Facts{}, cluster.Extra{})
+	require.Eventually(t, func() bool { return s.removing.Load() == 0 }, trapLimit, 5*time.Millisecond)
+}
+
+// TestPruneKnowsAllSnapshots: a manifest that could not be read may be the oldest snapshot's, and what it needs does not go;
+// one that is damaged for good does not keep the archive for ever.
+func TestPruneKnowsAllSnapshots(t *testing.T) {
+	s := &ailing{Store: store(t)}
+	r := newArchiver(&Agent{Deps: Deps{Settings: &config.Settings{}, Log: slog.New(slog.DiscardHandler), Snapshots: s}})
+	r.a.Settings.Cluster = "main"
+	put := func(key string, doc map[string]any) {
+		require.NoError(t, s.Put(t.Context(), key, strings.NewReader(sealed(t, doc))))
+	}
+	server := "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+	manifest := func(hour int, executed string) string {
+		id, at := fmt.Sprintf("20261123T%02d0000Z-1f0c9a77", hour), time.Date(2026, 11, 23, hour, 0, 0, 0, time.UTC)
+		dir := "main/snapshots/" + id + "/"
+		require.NoError(t, s.Put(t.Context(), dir+"part-00001.tar.zst", strings.NewReader("x")))
+		put(dir+"manifest.json", map[string]any{"format": 1, "id": id, "cluster": "main", "cluster_id": "id", "created_at": at, "gtid_lower": server + ":" + executed, "stored_bytes": 1,
+			"compression": "zstd", "parts": []snapshot.Part{{Key: dir + "part-00001.tar.zst", Size: 1, SHA256: strings.Repeat("0", 64)}}})
+		return dir + "manifest.json"
+	}
+	oldest := manifest(12, "1-2")
+	manifest(13, "1-9")
+	line := snapshot.Line{Cluster: "main", ClusterID: "id", CreatedAt: time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)}
+	require.NoError(t, snapshot.OpenTerm(t.Context(), s, snapshot.Opening{Line: line, Term: 1, Node: "n"}))
+	c := snapshot.Chunk{Line: line, Term: 1, Seq: 1, GTIDs: gtid.MustParse(server + ":1-5"), Transactions: 5}
+	_, err := snapshot.PutChunk(t.Context(), s, c, snapshot.LogOptions{SpoolDir: t.TempDir()}, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+	require.NoError(t, err)
+	chunks := func() int {
+		l, err := snapshot.ReadLog(t.Context(), s, "main")
+		require.NoError(t, err)
+		return len(l.Chunks)
+	}
+	s.unread.Store(&oldest)
+	r.retire(t.Context())
+	require.Equal(t, 1, chunks(), "the oldest snapshot needs it")
+	s.unread.Store(nil)
+	r.retire(t.Context())
+	require.Equal(t, 1, chunks(), "the oldest snapshot needs it")
+	require.NoError(t, s.Put(t.Context(), oldest, strings.NewReader("torn")))
+	r.retire(t.Context())
+	require.Zero(t, chunks())
+}
+
+// sealed is a document as the store keeps it: its last field is the sum of what is in front of that.
+func sealed(t *testing.T, doc map[string]any) string {
+	t.Helper()
+	data, err := json.MarshalIndent(doc, "", "  ")
+	require.NoError(t, err)
+	body := strings.TrimSuffix(string(data), "\n}") + ",\n"
+	return fmt.Sprintf("%s  \"checksum\": \"%x\"\n}\n", body, sha256.Sum256([]byte(body)))
+}
+
+// TestRecoveryBesideACluster: the cluster lives on while somebody recovers to a point of its past, and retires what it does
+// not need itself.
+func TestRecoveryBesideACluster(t *testing.T) {
+	lab := newTrapLab(t)
+	p := lab.start(t, "p")
+	p.serve()
+	s, m := &ailing{Store: store(t)}, election.NewMemory()
+	r := p.archives(s, m, 1)
+	base := p.snapshots(s)
+	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
+	require.NoError(t, r.step(t))
+	want := p.look().Executed
+	p.exec(p.app, "INSERT INTO app.t VALUES (2)")
+	require.NoError(t, r.step(t))
+	steps := planned(t, s, base.GTIDLower).Steps
+	p.snapshots(s)
+
+	n := lab.node(t, "n", "")
+	o := recovery.Options{Store: s, Cluster: "main", Restore: n.restoring(nil, ""), MySQL: n.mycfg, Target: snapshot.Target{GTIDs: &want}, Dest: n.restoreDir(), Log: n.Log}
+	o.Say = func(what string) {
+		if !strings.HasPrefix(what, "starting a server") { // the snapshot is restored, and nothing of the archive read
+			return
+		}
+		_, err := snapshot.Retire(t.Context(), s, "main", snapshot.Retention{Keep: 1})
+		require.NoError(t, err)
+		r.retire(t.Context())
+		s.unread.Store(&steps[0].Chunk.Parts[0].Key) // and the store is away for longer than a few attempts
+	}
+	res, err := recovery.Run(n.ctx(), o)
+	require.NoError(t, err)
+	require.EqualValues(t, refusals, s.refused.Load())
+	require.Equal(t, base.ID, res.Snapshot.ID)
+	require.Equal(t, want.String(), res.GTIDs.String())
+	removed, err := snapshot.Retire(t.Context(), s, "main", snapshot.Retention{Keep: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{base.ID}, removed, "nobody needs it any more")
+}
+
+// snapshots stores a snapshot of the node.
+func (n *trapNode) snapshots(s snapshot.Store) snapshot.Manifest {
+	n.t.Helper()
+	m, err := snapshot.Create(n.t.Context(), s, n.srv, snapshot.CreateOptions{Cluster: "main", ClusterID: "id", Node: n.Settings.Name, MySQLVersion: "9", ScratchDir: filepath.Join(n.mycfg.Dir, "snapshot.tmp")})
+	require.NoError(n.t, err)
+	return m
+}
+
 // TestRecovered: a new cluster begins with everything its store holds; when that is not all that was archived, nobody but
 // an operator decides; and what an operator restored comes first.
 func TestRecovered(t *testing.T) {
@@ -230,8 +413,7 @@ func TestRecovered(t *testing.T) {
 	r := p.archives(s, m, 1)
 	p.exec(p.app, "INSERT INTO app.t VALUES (1)")
 	require.NoError(t, r.step(t))
-	_, err := snapshot.Create(t.Context(), s, p.srv, snapshot.CreateOptions{Cluster: "main", ClusterID: "id", Node: "p", MySQLVersion: "9", ScratchDir: filepath.Join(p.mycfg.Dir, "snapshot.tmp")})
-	require.NoError(t, err)
+	p.snapshots(s)
 	for _, statement := range []string{"INSERT INTO app.t VALUES (2)", "INSERT INTO app.t VALUES (3)"} {
 		p.exec(p.app, statement)
 		require.NoError(t, r.step(t))

@@ -139,6 +139,16 @@ func (o Options) from(ctx context.Context, m snapshot.Manifest, log *snapshot.Lo
 	if err := first.Why(); err != nil {
 		return res, &passedOver{err, first.Reach}
 	}
+	// Until the last transaction is read, not only until the snapshot is restored: a cluster that lives on removes what of
+	// the archive is in the oldest snapshot it keeps.
+	release, err := snapshot.Hold(ctx, o.Store, m)
+	if errors.Is(err, snapshot.ErrIncomplete) {
+		return res, &passedOver{error: err}
+	}
+	if err != nil {
+		return res, err
+	}
+	defer release()
 	if err := Clean(o.Dest); err != nil {
 		return res, fmt.Errorf("clear %s: %w", o.Dest+workSuffix, err)
 	}
@@ -202,7 +212,8 @@ func (o Options) replay(ctx context.Context, log *snapshot.Log, plan snapshot.Lo
 		total += s.Chunk.Transactions
 	}
 	var holds gtid.Set
-	got, err := plan.Fetch(ctx, o.Store, snapshot.LogOptions{SpoolDir: logs, Keys: o.Restore.Keys}, logs, func(files []string, batch gtid.Set) error {
+	reading := snapshot.LogOptions{SpoolDir: logs, Keys: o.Restore.Keys, Rate: o.Restore.Rate, Patience: o.Restore.Patience}
+	got, err := plan.Fetch(ctx, o.Store, reading, logs, func(files []string, batch gtid.Set) error {
 		holds = holds.Union(batch)
 		o.Say(fmt.Sprintf("applying archived transactions, %d of at most %d read", holds.Count(), total))
 		return server.Apply(ctx, files, batch)
