@@ -70,7 +70,7 @@ func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow)
 	if err := a.receive(p, src, armed); err != nil {
 		return err
 	}
-	return p.sql("offline_mode=OFF", func(s *server) { s.offline = false })
+	return p.sql("offline_mode=OFF", func(s *server) { s.offline, s.throttled = false, false }) // events have been switched off before
 }
 
 // compare reads the own position first, then the primary's whole history.

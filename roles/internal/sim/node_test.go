@@ -83,6 +83,9 @@ type agent struct {
 	handover        *roles.Handover          // this primary works on it
 	handSince       time.Duration
 	heldSince       time.Duration
+	readySince      time.Duration // 0: the candidate is not prepared
+	slowSince       time.Duration // since this hand-over first slowed the writes down; 0: it has not
+	throttle        time.Duration
 	handLimit       time.Duration
 	tried           bool
 	tookOver        *roles.TookOver

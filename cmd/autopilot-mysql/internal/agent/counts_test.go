@@ -150,7 +150,7 @@ func (n *trapNode) facts() roles.Facts {
 	l := n.keeper.state()
 	return roles.Facts{
 		Self: roles.Self{Inc: n.disk.inc(), Name: n.Settings.Name}, Disk: n.diskFacts(), MySQL: n.render(st), View: view, LeaderFree: free,
-		Lease: roles.Lease{Held: l.held, Provable: l.provable, Session: l.session}, Promoted: n.promoted, Follow: n.follow, Ready: n.ready,
+		Lease: roles.Lease{Held: l.held, Provable: l.provable, Session: l.session}, Promoted: n.promoted, Follow: n.follow, Ready: n.ready, Throttle: n.throttle,
 		Set: roles.Settings{Acks: 1, MaxAckers: 2, C: n.Params.C, H: n.Params.H, Heartbeat: heartbeat},
 	}
 }
