@@ -123,6 +123,7 @@ type MySQL struct {
 	// executes nothing any more, so it serves and acknowledges nothing.
 	Killed  bool
 	Failing time.Duration // for how long a running server has not answered
+	Down    time.Duration // for how long it has been seen not running; 0: not known, or it runs
 	// Stuck is for how long a primary has been unable to commit, for another reason than a missing acknowledgement.
 	Stuck time.Duration
 	// StuckWhy is what it said about it; "" when it said nothing and only hangs.

@@ -171,8 +171,12 @@ func (a *agent) look(p *proc) roles.MySQL {
 	s := a.srv
 	if !s.up {
 		a.connected, a.failing = false, 0
-		return roles.MySQL{}
+		if a.down == 0 {
+			a.down = a.now()
+		}
+		return roles.MySQL{Down: max(a.now()-a.down, 1)}
 	}
+	a.down = 0
 	if a.failing == 0 {
 		a.failing = a.now()
 	}

@@ -95,6 +95,7 @@ type agent struct {
 	chained         *roles.Chained
 	connected       bool
 	failing         time.Duration
+	down            time.Duration // since when its server has been seen dead
 	lastPos         set
 	stop            bool
 	stopAt          time.Duration

@@ -100,6 +100,7 @@ type Agent struct {
 	marker    atomic.Pointer[mysql.Server]
 	connected bool          // the kept connections of srv are open and START's duties done
 	failing   time.Duration // since when a running mysqld has not answered; 0: it does
+	down      time.Duration // since when mysqld has been seen not running; 0: it runs
 	lastPos   roles.MySQL   // what mysqld said last, kept over its death
 
 	follow      roles.Follow

@@ -128,16 +128,25 @@ func (a *Agent) diskFacts() roles.Disk {
 // lookAtMysqld asks the local server for its status, within statusTimeout.
 func (a *Agent) lookAtMysqld(ctx context.Context) roles.MySQL {
 	pid, running := a.Guard.Mysqld()
+	now := election.Boottime()
+	switch {
+	case running:
+		a.down = 0
+	case a.down == 0:
+		a.down = now
+	}
 	if !a.leadingNow() {
 		a.prober.forget()
 	}
 	if running && pid == a.killed {
 		return roles.MySQL{Running: true, Killed: true}
 	}
-	if !running || a.srv == nil {
-		return roles.MySQL{Running: running && a.job != nil}
+	if !running {
+		return roles.MySQL{Down: max(now-a.down, 1)}
 	}
-	now := election.Boottime()
+	if a.srv == nil {
+		return roles.MySQL{Running: a.job != nil}
+	}
 	if a.failing == 0 {
 		a.failing = now
 	}
