@@ -106,13 +106,13 @@ func (s *Server) notedDisabled(ctx context.Context, op string) (map[[2]string]bo
 }
 
 // DisableEvents stops the scheduler and makes enabled events wait for a promotion: for a node that
-// begins to follow. Altering an event needs super_read_only off for a moment, so with events to alter
+// begins to follow; a Throttle from its time as the primary would slow down its applier, and ends. Altering an event needs super_read_only off for a moment, so with events to alter
 // it refuses unless clients are cut (offline_mode); read_only stays on throughout.
 func (s *Server) DisableEvents(ctx context.Context) (err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	const op = "disable events"
-	if err := s.set(ctx, "stop event scheduler", "event_scheduler=OFF"); err != nil {
+	if err := s.set(ctx, "stop event scheduler", "event_scheduler=OFF", s.cfg.throttle(0)); err != nil {
 		return err
 	}
 	events, err := s.events(ctx, op, eventEnabled)

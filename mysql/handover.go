@@ -5,18 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
 
-const endWritesQuery = `SET GLOBAL super_read_only=ON;
-SELECT @@GLOBAL.super_read_only AS sro, @@GLOBAL.gtid_owned AS owned, @@GLOBAL.gtid_executed AS executed;
+const endWritesQuery = `SELECT @@GLOBAL.super_read_only AS sro, @@GLOBAL.gtid_owned AS owned, @@GLOBAL.gtid_executed AS executed;
 SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'`
 
+// Throttle makes every group of commits wait for delay before it is made durable: clients write slower, none is refused, and
+// followers catch up. 0 ends it; then as before commits wait as long as the user's own options say, if they do. It does not
+// survive a restart, and EndWrites, ReadOnlyOff and DisableEvents end it too: it never outlives a role.
+func (s *Server) Throttle(ctx context.Context, delay time.Duration) error {
+	return s.set(ctx, "throttle commits", s.cfg.throttle(delay))
+}
+
+func (c Config) throttle(delay time.Duration) string {
+	const name = "binlog_group_commit_sync_delay"
+	own, _ := extraInt(c.Extra, name)
+	return fmt.Sprintf("%s=%d", name, max(int64(own), delay.Microseconds()))
+}
+
 // EndWrites makes a serving primary read-only in order: commits under way are completed, with their ACKs, and no other
-// begins. It returns the whole history: nothing is in the binary log that is not in it. Clients stay connected.
+// begins. It ends a Throttle, also when it fails. It returns the whole history: nothing is in the binary log that is not in it. Clients stay connected.
 //
 // When something holds it up (a lock, a commit without ACK) it fails within lock_wait_timeout, one second, and mysqld
 // goes on as before; after an unknown outcome the caller reads the state.
@@ -24,7 +35,7 @@ func (s *Server) EndWrites(ctx context.Context) (history gtid.Set, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	const op = "end writes"
-	query := endWritesQuery
+	query := fmt.Sprintf("SET GLOBAL %s, GLOBAL super_read_only=ON;\n", s.cfg.throttle(0)) + endWritesQuery
 	err = poll(ctx, op, func(ctx context.Context) (bool, error) {
 		sets, err := s.fence.query(ctx, op, query)
 		if err != nil {
@@ -35,7 +46,7 @@ func (s *Server) EndWrites(ctx context.Context) (history gtid.Set, err error) {
 		if !v.on("sro") {
 			return false, fmt.Errorf("%s: %w", op, errors.New("mysqld did not take super_read_only"))
 		}
-		query = strings.SplitN(endWritesQuery, "\n", 2)[1] // once is enough; the rest is a look
+		query = endWritesQuery // once is enough; the rest is a look
 		if v["owned"] != "" || sets[1][0]["Value"] != "0" {
 			return false, nil
 		}

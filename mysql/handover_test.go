@@ -101,3 +101,57 @@ func TestLetIn_at_a_server_that_is_not_open(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, f.st().Source.YesTx)
 }
+
+// A delay on commits is for the moment before a hand-over: whatever the server becomes next, it is gone.
+func TestThrottle_slows_commits_down_and_ends_with_the_role(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	const slow = 40 * time.Millisecond
+	delay := func(n *opsNode) string { return n.value("SELECT @@GLOBAL.binlog_group_commit_sync_delay") }
+	throttled := func(n *opsNode) {
+		t.Helper()
+		require.NoError(t, n.Throttle(ctx, slow))
+		require.Equal(t, "40000", delay(n))
+	}
+	throttled(p)
+	began := time.Now()
+	p.exec("INSERT INTO t.t VALUES (1, 'slow')")
+	require.GreaterOrEqual(t, time.Since(began), slow)
+	require.NoError(t, p.Throttle(ctx, 0))
+	require.Equal(t, "0", delay(p))
+
+	throttled(p)
+	f.ok(f.StopReceiver)
+	insert := background(t, p.app(), "INSERT INTO t.t VALUES (2, 'waits for its acknowledgement')")
+	p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 })
+	_, err := p.EndWrites(ctx)
+	require.Error(t, err)
+	require.Equal(t, "0", delay(p), "writes could not be ended, and go on")
+	p.feed(f, true)
+	require.NoError(t, <-insert)
+
+	throttled(p)
+	_, err = p.EndWrites(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "0", delay(p), "writes have ended")
+
+	throttled(p)
+	p.ok(p.DisableEvents)
+	require.Equal(t, "0", delay(p), "it begins to follow")
+
+	throttled(p)
+	p.ok(p.ReadOnlyOff)
+	require.Equal(t, "0", delay(p), "it is the primary of another term")
+}
+
+func TestThrottle_is_at_least_what_the_user_wants(t *testing.T) {
+	n := opsStart(t, "n", "--binlog-group-commit-sync-delay=2000")
+	delay := func() string { return n.value("SELECT @@GLOBAL.binlog_group_commit_sync_delay") }
+	for _, to := range []struct {
+		delay time.Duration
+		want  string
+	}{{time.Millisecond, "2000"}, {5 * time.Millisecond, "5000"}, {0, "2000"}} {
+		require.NoError(t, n.Throttle(procContext(t), to.delay))
+		require.Equal(t, to.want, delay())
+	}
+}

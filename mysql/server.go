@@ -240,7 +240,7 @@ func (s *Server) SealStart(ctx context.Context) error {
 // ReadOnlyOff lets privileged and ordinary clients write; under offline_mode there are none of the
 // latter yet.
 func (s *Server) ReadOnlyOff(ctx context.Context) error {
-	return s.set(ctx, "clear read_only", "read_only=OFF")
+	return s.set(ctx, "clear read_only", s.cfg.throttle(0), "read_only=OFF")
 }
 
 // ReadOnlyOn refuses writes of everybody. It hangs behind a commit that waits for its ACK.

@@ -15,10 +15,28 @@ func decideCandidate(s State, f Facts, h Node) (Decision, bool) {
 		return Decision{}, false
 	case p.Offer != nil && f.Ready == p.Seq && p.Offer.Ver == f.View.Sync.Ver:
 		return doStep(Step{Op: TakeOver, Node: h.Inc, Why: fmt.Sprintf("%s hands term %d over", h.Name, p.Term)}), true
-	case p.Offer == nil && f.Ready != p.Seq && m.Undrained().Count() <= nearlyDrained:
+	case p.Offer == nil && f.Ready != p.Seq: // whatever is left to apply: followers that turn to this node need time as well
 		return doStep(Step{Op: Prepare, Node: h.Inc, Why: h.Name + " is going to hand over: preparing"}), true
 	}
 	return Decision{}, false
+}
+
+// DrainedFor is the Seq of the hand-over that this node is prepared for, while so little is left to apply that writes may
+// end; else 0.
+func DrainedFor(f Facts) uint64 {
+	h, valid := f.View.ValidPrimary()
+	p, ok := f.View.plans(h)
+	if !valid || !ok || p.To != f.Self.Inc || f.Ready != p.Seq || !f.MySQL.Ready || f.Applying > applyPatience {
+		return 0
+	}
+	limit := uint64(nearlyDrained)
+	if f.View.Nodes[f.Self.Inc].Drained == p.Seq {
+		limit = notDrained
+	}
+	if f.MySQL.Undrained().Count() > limit {
+		return 0
+	}
+	return p.Seq
 }
 
 // decideChained leaves the present primary, once it is out of its ack set, for the one to come.

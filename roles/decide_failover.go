@@ -1,6 +1,9 @@
 package roles
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 func decideFailover(f Facts) Decision {
 	if f.Disk.Data == DataCondemned {
@@ -16,6 +19,8 @@ func decideFailover(f Facts) Decision {
 		return wait("mysqld was killed and its process cannot end: the disk does not answer")
 	case !f.MySQL.Running && f.Stop:
 		return wait("stopping")
+	case !f.MySQL.Running && f.MySQL.Down > 0 && f.MySQL.Down < electionFirst && othersSuffice(f):
+		return wait("mysqld is down; the others elect a primary before it recovers")
 	case !f.MySQL.Running:
 		return do(StartMysqld, "mysqld is down")
 	case !f.MySQL.Ready:
@@ -45,6 +50,25 @@ func decideFailover(f Facts) Decision {
 		return fire(PrimaryFound, fmt.Sprintf("%s is the primary of term %d", h.Name, f.View.Sync.Term))
 	}
 	return wait(fmt.Sprintf("%s holds the lock; waiting for it to open a term", l.Holder.Name()))
+}
+
+// electionFirst is how long a server that died is left alone while the others elect a primary: its crash recovery would take
+// the processor and the disk from them, where they share one.
+const electionFirst = time.Second
+
+// othersSuffice reports whether an election needs nothing of this node.
+func othersSuffice(f Facts) bool {
+	sync := f.View.Sync
+	if _, open := f.View.ValidPrimary(); open || !f.View.OK || f.View.Paused || sync.Acks == 0 {
+		return false
+	}
+	able := 0
+	for _, a := range sync.Ackers() {
+		if n := f.View.Nodes[a]; a != f.Self.Inc && n.Alive() && !n.Void && n.Unfit == "" {
+			able++
+		}
+	}
+	return able > len(sync.Ackers())-sync.Acks
 }
 
 // decideSealed walks SEAL, PUBLISH, DECIDE, ACQUIRE while the lock is free.

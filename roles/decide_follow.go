@@ -115,6 +115,14 @@ func decideFollow(s State, f Facts, h Node) Decision {
 	return wait("following " + h.Name)
 }
 
+// WinnerHolds reports whether the seal with which h won this very term proves that its history has everything this node holds:
+// the histories need not be compared. What the seal says h had executed before it opened, and here nothing is received.
+func WinnerHolds(f Facts, h Node) bool {
+	s, ok := f.View.Seals[h.Inc]
+	m := f.MySQL
+	return ok && s.Promise == f.View.Sync.Term && m.Ready && m.ReadOnly && m.WaitSessions == 0 && m.Receiver == Off && s.Position.Contains(m.Position())
+}
+
 // Answers lists the primary's checkpoints that this node's relay log covers and that it has not confirmed yet.
 func Answers(f Facts, h Node) []Checkpoint {
 	var out []Checkpoint

@@ -1,6 +1,9 @@
 package roles
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // mayHandOver reports whether a primary that was asked to stop should go on for a while, to hand over in order.
 func mayHandOver(f Facts) bool {
@@ -80,7 +83,8 @@ func switchover(f Facts, r Request) (Step, bool) {
 	return beginHandover(f, to, "a switchover was asked for: handing over to "+to.Name(), &r), true
 }
 
-// prepareOffer waits, within limits, until the candidate and those chained to it are ready, and then ends the writes.
+// prepareOffer waits, within limits, until the candidate and those chained to it are ready, and then ends the writes. What
+// the candidate still has to apply then is time without writes, so a candidate that cannot keep up is given it beforehand.
 func prepareOffer(f Facts) (Step, bool) {
 	p, c := f.Handing, f.View.Nodes[f.Handing.To]
 	drop := func(why string) (Step, bool) {
@@ -94,20 +98,34 @@ func prepareOffer(f Facts) (Step, bool) {
 	case no != "" && no != "lagging":
 		return drop(p.To.Name() + " cannot take over any more: " + no)
 	case p.For > p.Limit:
-		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, notReady(f)))
+		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, cmp.Or(notReady(f), "it has too much left to apply")))
 	case notReady(f) != "":
 		return Step{}, false
+	case c.Drained != p.Seq && p.Throttled > throttleLimit:
+		return drop(p.To.Name() + " has too much left to apply, even with the writes slowed down")
+	case c.Drained != p.Seq && p.Throttled == 0 && !c.Caught: // that far behind it would not get there in time
+		return Step{}, false
+	case c.Drained != p.Seq:
+		delay := min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost)
+		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + p.To.Name() + " has applied what it received"}, f.Throttle < delay
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
 }
 
-// notReady says what the offer still waits for.
+// throttleOver reports whether commits are slowed down for nothing: there is no hand-over any more, or it has had its time,
+// or it cannot go on.
+func throttleOver(f Facts) bool {
+	return f.Throttle > 0 && (f.Handing == nil || f.Handing.Throttled > throttleLimit || !f.View.OK)
+}
+
+// notReady says what the offer still waits for, beside what is left to apply.
 func notReady(f Facts) string {
 	p := f.Handing
 	c := f.View.Nodes[p.To]
+	patient := p.ReadyFor < chainPatience && p.For < p.Limit/2 // near the limit it is better to hand over without them
 	switch {
 	case c.Ready != p.Seq:
-		return p.To.Name() + " has not applied what it received"
+		return p.To.Name() + " is not prepared"
 	case !Streaming(f, p.To):
 		return p.To.Name() + " is not connected"
 	case len(streaming(f)) < f.MySQL.K:
@@ -118,7 +136,7 @@ func notReady(f Facts) string {
 		switch {
 		case f.View.Sync.Has(i) && leaving(f, i):
 			return i.Name() + " is still in the ack set"
-		case n.Alive() && !(n.isChained(p.Handover) && n.Armed && n.Receiver != "") && p.For < chainPatience:
+		case n.Alive() && !(n.isChained(p.Handover) && n.Armed && n.Receiver != "") && patient:
 			return i.Name() + " has not turned to " + p.To.Name()
 		}
 	}

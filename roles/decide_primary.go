@@ -23,6 +23,8 @@ func decidePrimary(f Facts) Decision {
 		return fire(StepDown, "asked to stop")
 	case !f.MySQL.Ready:
 		return wait("mysqld does not answer")
+	case throttleOver(f):
+		return doStep(Step{Op: Throttle, Why: "no hand-over needs it any more: writes at full speed"})
 	case !f.View.OK:
 		return wait("Consul does not answer; the ack quorum still proves that nobody else was promoted")
 	case f.View.GarbledVer(KeySync) != 0 && !l.Free() && l.Session != f.Lease.Session && l.Holder != f.Self.Inc:

@@ -127,7 +127,7 @@ func facts(v roles.View, m roles.MySQL, l roles.Lease, bits []bool, promised uin
 }
 
 // handovers is how many situations of a hand-over there are.
-const handovers = 8
+const handovers = 9
 
 // handingOver adds one of them: none most of the time, the own one at its stages, the peer's at its stages.
 func handingOver(f roles.Facts, hand int) roles.Facts {
@@ -141,6 +141,8 @@ func handingOver(f roles.Facts, hand int) roles.Facts {
 	case 3, 4:
 		plan.Offer = offer
 		f.Handing = &roles.Handing{Handover: plan, For: time.Second, Held: time.Duration(hand-2) * 1500 * time.Millisecond, Limit: time.Minute}
+	case 8:
+		f.Throttle = time.Millisecond
 	case 5, 6, 7:
 		plan.To = self
 		if hand > 5 {
@@ -220,7 +222,7 @@ func judge(spec roles.Spec, s roles.State, f roles.Facts, d roles.Decision, refu
 			}
 		}
 	}
-	for _, law := range []func(roles.State, roles.Facts, roles.Decision) string{leaving, paused, blind, inPlace, stopping, operands, offered} {
+	for _, law := range []func(roles.State, roles.Facts, roles.Decision) string{leaving, paused, blind, inPlace, stopping, operands, offered, fullSpeed} {
 		if why := law(s, f, d); why != "" {
 			return why
 		}
@@ -247,17 +249,28 @@ func leaving(s roles.State, f roles.Facts, d roles.Decision) string {
 
 // paused: no seal and no promotion; only the first term of a new cluster may still open.
 func paused(s roles.State, f roles.Facts, d roles.Decision) string {
-	if f.View.OK && f.View.Paused && f.View.Cluster != nil && (does(d, roles.SealReceive, roles.PublishSeal, roles.Promote, roles.PlanHandover, roles.MakeOffer, roles.TakeOver) ||
+	if f.View.OK && f.View.Paused && f.View.Cluster != nil && (slowsDown(d) || does(d, roles.SealReceive, roles.PublishSeal, roles.Promote, roles.PlanHandover, roles.MakeOffer, roles.TakeOver) ||
 		does(d, roles.Acquire) && s == roles.Failover) {
 		return "paused, but goes for a new term"
 	}
 	return ""
 }
 
+// slowsDown reports whether a decision puts a delay on commits.
+func slowsDown(d roles.Decision) bool { return does(d, roles.Throttle) && d.Steps[0].Delay > 0 }
+
+// fullSpeed: a primary that stays one and has a server that answers takes off what nobody needs before it does anything else.
+func fullSpeed(s roles.State, f roles.Facts, d roles.Decision) string {
+	if s == roles.Primary && f.Throttle > 0 && f.Handing == nil && f.MySQL.Ready && d.Event == "" && !does(d, roles.Throttle) {
+		return "leaves commits slowed down for nothing"
+	}
+	return ""
+}
+
 // blind: without Consul nothing is written there and nothing new is begun.
 func blind(_ roles.State, f roles.Facts, d roles.Decision) string {
-	if !f.View.OK && does(d, roles.SealReceive, roles.PublishSeal, roles.Acquire, roles.Promote, roles.WriteSync, roles.TakeBack, roles.PutBack, roles.Found, roles.Restore,
-		roles.PlanHandover, roles.MakeOffer, roles.TakeWritesBack, roles.TakeOver, roles.Chain) {
+	if !f.View.OK && (slowsDown(d) || does(d, roles.SealReceive, roles.PublishSeal, roles.Acquire, roles.Promote, roles.WriteSync, roles.TakeBack, roles.PutBack, roles.Found, roles.Restore,
+		roles.PlanHandover, roles.MakeOffer, roles.TakeWritesBack, roles.TakeOver, roles.Chain)) {
 		return "acts on a memory of Consul"
 	}
 	return ""
@@ -274,8 +287,8 @@ func inPlace(s roles.State, _ roles.Facts, d roles.Decision) string {
 		roles.Ask: {roles.Primary}, roles.Marker: {roles.Primary}, roles.TakeBack: {roles.Primary},
 		roles.PlanHandover: {roles.Primary}, roles.DropHandover: {roles.Primary}, roles.MakeOffer: {roles.Primary}, roles.TakeWritesBack: {roles.Primary},
 		roles.MoveRequest: {roles.Primary}, roles.Prepare: {roles.Standby}, roles.Unprepare: {roles.Replica, roles.Standby}, roles.Chain: {roles.Replica},
-		roles.TakeOver: {roles.Standby},
-		roles.PutBack:  {roles.Primary, roles.Init, roles.Failover}, roles.StartMysqld: {roles.Init, roles.RestoreSnapshot, roles.Replica, roles.Standby, roles.Failover},
+		roles.TakeOver: {roles.Standby}, roles.Throttle: {roles.Primary},
+		roles.PutBack: {roles.Primary, roles.Init, roles.Failover}, roles.StartMysqld: {roles.Init, roles.RestoreSnapshot, roles.Replica, roles.Standby, roles.Failover},
 	}
 	for _, step := range d.Steps {
 		if !slices.Contains(only[step.Op], s) {

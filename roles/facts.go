@@ -54,8 +54,12 @@ type Facts struct {
 	TriedToHandOver bool
 	// TookOver is set at a primary whose term was handed over to it.
 	TookOver *TookOver
+	// Throttle is the delay that may be on this primary's commits because of a hand-over; 0 if none.
+	Throttle time.Duration
 	// Ready is the Seq of the hand-over this node is prepared to take; 0 if none.
 	Ready uint64
+	// Applying is for how long nothing has been applied here although something is left; 0 when nothing is.
+	Applying time.Duration
 	// Chained is what this node has confirmed about a candidate it receives from.
 	Chained *Chained
 	// Stop is true when a graceful stop has been asked for.
@@ -119,6 +123,7 @@ type MySQL struct {
 	// executes nothing any more, so it serves and acknowledges nothing.
 	Killed  bool
 	Failing time.Duration // for how long a running server has not answered
+	Down    time.Duration // for how long it has been seen not running; 0: not known, or it runs
 	// Stuck is for how long a primary has been unable to commit, for another reason than a missing acknowledgement.
 	Stuck time.Duration
 	// StuckWhy is what it said about it; "" when it said nothing and only hangs.

@@ -51,6 +51,10 @@ type Handing struct {
 	Handover
 	For  time.Duration // since it was begun
 	Held time.Duration // since writes are off; 0 while they are on
+	// ReadyFor is for how long the candidate has been prepared; 0 while it is not.
+	ReadyFor time.Duration
+	// Throttled is the time since this hand-over first slowed the writes down; 0 if it has not.
+	Throttled time.Duration
 	// Limit bounds For while writes are on.
 	Limit time.Duration
 }
@@ -70,11 +74,20 @@ const (
 	SwitchoverLimit = 30 * time.Second
 	// stopLimit bounds those of a primary that is being stopped: an election does it as well.
 	stopLimit = 8 * time.Second
-	// chainPatience is how long the preparations wait for followers to turn to the candidate. Without them the first
+	// chainPatience is how long a candidate that is prepared, and lets followers in, waits for them. Without them the first
 	// commits of the new term wait a little longer.
 	chainPatience = 4 * time.Second
-	// nearlyDrained is how many received transactions a candidate may still have to apply when writes end.
-	nearlyDrained = 100
+	// nearlyDrained is how many received transactions a candidate may still have to apply when writes end: they are applied
+	// while nobody can write. Once it has said so it does not take it back before notDrained: its record must not change with
+	// every look.
+	nearlyDrained, notDrained = 16, 64
+	// applyPatience is how long applying one transaction may take at a candidate that is to count as drained.
+	applyPatience = 100 * time.Millisecond
+	// throttleFirst is the first delay put on commits for a candidate that cannot keep up; it doubles every throttleStep.
+	throttleFirst, throttleMost = 5 * time.Millisecond, 40 * time.Millisecond
+	throttleStep                = 100 * time.Millisecond
+	// throttleLimit is how long one hand-over may slow the writes down.
+	throttleLimit = 3 * time.Second
 )
 
 // plans reports whether a hand-over, told in the record of the primary h, is under way in the present term.

@@ -85,9 +85,18 @@ func TestAcceptAnOffer(t *testing.T) {
 func planned() roles.Facts {
 	f := leading()
 	n := f.View.Nodes[peer]
-	n.Ready = 7
+	n.Ready, n.Drained = 7, 7
 	f.View.Nodes[peer] = n
-	f.Handing = &roles.Handing{Handover: roles.Handover{Seq: 7, To: peer, Term: 3}, For: time.Second, Limit: time.Minute}
+	f.Handing = &roles.Handing{Handover: roles.Handover{Seq: 7, To: peer, Term: 3}, For: time.Second, ReadyFor: time.Second, Limit: time.Minute}
+	return f
+}
+
+// lagging is a primary whose candidate is prepared and has more left to apply than may be left.
+func lagging() roles.Facts {
+	f := planned()
+	n := f.View.Nodes[peer]
+	n.Drained = 0
+	f.View.Nodes[peer] = n
 	return f
 }
 
@@ -114,6 +123,126 @@ func TestTheOfferWaitsForTheCandidate(t *testing.T) {
 			require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover), name)
 		}
 	}
+}
+
+func TestTheOfferWaitsForTheChained(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after, ready time.Duration
+		offers       bool
+	}{
+		"prepared late, it is waited for as well": {20 * time.Second, time.Second, false},
+		"it takes too long":                       {6 * time.Second, 5 * time.Second, true},
+		"no time is left for it":                  {31 * time.Second, time.Second, true},
+	} {
+		f := planned()
+		f.Handing.Chain = []roles.Inc{stranger}
+		f.View.Nodes[stranger] = roles.Node{Inc: stranger, Session: "x"}
+		f.Handing.For, f.Handing.ReadyFor = tc.after, tc.ready
+		require.Equal(t, tc.offers, does(roles.Decide(roles.Primary, f), roles.MakeOffer), name)
+	}
+}
+
+// Whatever is left to apply when writes end is time without writes.
+func TestWritesAreSlowedDownForACandidateThatIsBehind(t *testing.T) {
+	for _, tc := range []struct{ throttled, delay time.Duration }{
+		{0, 5 * time.Millisecond}, {150 * time.Millisecond, 10 * time.Millisecond}, {250 * time.Millisecond, 20 * time.Millisecond},
+		{350 * time.Millisecond, 40 * time.Millisecond}, {3 * time.Second, 40 * time.Millisecond},
+	} {
+		f := lagging()
+		f.Handing.Throttled = tc.throttled
+		d := roles.Decide(roles.Primary, f)
+		require.True(t, does(d, roles.Throttle), d.Why)
+		require.Equal(t, tc.delay, d.Steps[0].Delay, tc.throttled)
+		f.Throttle = tc.delay
+		require.Empty(t, roles.Decide(roles.Primary, f).Steps, "it is in force")
+	}
+	f := lagging()
+	f.Handing.Throttled, f.Handing.Chain = time.Second, []roles.Inc{stranger}
+	f.View.Nodes[stranger] = roles.Node{Inc: stranger, Session: "x"}
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "not before everything else is ready")
+
+	f = lagging()
+	n := f.View.Nodes[peer]
+	n.Caught = false
+	f.View.Nodes[peer] = n
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "it would be in vain")
+	f.Handing.For = 2 * time.Minute
+	require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover))
+
+	f = lagging()
+	f.Handing.Throttled = 4 * time.Second
+	require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover))
+	f = planned()
+	f.Handing.Throttled = 4 * time.Second
+	require.True(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer))
+}
+
+// A throttle never outlives its hand-over, nor its time, nor Consul's answers.
+func TestTheThrottleEnds(t *testing.T) {
+	for name, change := range map[string]func(*roles.Facts){
+		"no hand-over":                 func(f *roles.Facts) { f.Handing = nil },
+		"too long":                     func(f *roles.Facts) { f.Handing.Throttled = 4 * time.Second },
+		"Consul does not answer":       func(f *roles.Facts) { f.View.OK = false },
+		"no hand-over, and a TAKEBACK": func(f *roles.Facts) { f.Handing, f.View.Leader = nil, roles.Leader{Holder: self} },
+	} {
+		f := lagging()
+		f.Throttle, f.Handing.Throttled = time.Millisecond, time.Second
+		change(&f)
+		d := roles.Decide(roles.Primary, f)
+		require.True(t, does(d, roles.Throttle), "%s: %s", name, d.Why)
+		require.Zero(t, d.Steps[0].Delay, name)
+	}
+}
+
+func TestACandidateSaysThatItIsDrained(t *testing.T) {
+	candidate := func() roles.Facts {
+		v := offeredTo(peer, stranger)
+		v.Nodes[self].Handover.Offer = nil
+		return roles.Facts{Self: roles.Self{Inc: peer}, View: v, Ready: 7, MySQL: roles.MySQL{Ready: true, Executed: upTo(100), Received: upTo(116)}}
+	}
+	said := func(f *roles.Facts) {
+		n := f.View.Nodes[peer]
+		n.Drained = 7
+		f.View.Nodes[peer] = n
+	}
+	require.Equal(t, uint64(7), roles.DrainedFor(candidate()))
+	for name, tc := range map[string]struct {
+		change func(*roles.Facts)
+		want   uint64
+	}{
+		"more is left":                      {func(f *roles.Facts) { f.MySQL.Received = upTo(117) }, 0},
+		"it said so before":                 {func(f *roles.Facts) { said(f); f.MySQL.Received = upTo(164) }, 7},
+		"it said so before, much more came": {func(f *roles.Facts) { said(f); f.MySQL.Received = upTo(165) }, 0},
+		"one transaction that takes long":   {func(f *roles.Facts) { f.Applying = time.Second }, 0},
+		"not prepared":                      {func(f *roles.Facts) { f.Ready = 0 }, 0},
+		"prepared for an earlier attempt":   {func(f *roles.Facts) { f.Ready = 6 }, 0},
+		"mysqld does not answer":            {func(f *roles.Facts) { f.MySQL = roles.MySQL{Running: true} }, 0},
+		"somebody else is the candidate":    {func(f *roles.Facts) { f.Self.Inc = stranger }, 0},
+		"the primary is valid no more":      {func(f *roles.Facts) { f.View.Leader = roles.Leader{} }, 0},
+	} {
+		f := candidate()
+		tc.change(&f)
+		require.Equal(t, tc.want, roles.DrainedFor(f), name)
+	}
+}
+
+// However much is left to apply: those who turn to the candidate need time as well.
+func TestACandidatePreparesAtOnce(t *testing.T) {
+	v := offeredTo(self, stranger)
+	v.Sync.Primary, v.Leader = peer, roles.Leader{Holder: peer, Session: peerSession}
+	h := *v.Nodes[self].Handover
+	h.Offer = nil
+	v.Nodes[peer] = roles.Node{Inc: peer, Name: "b", MySQL: "peer:3306", Session: peerSession, Open: 3, Handover: &h}
+	f := roles.Facts{
+		Self: roles.Self{Inc: self, Name: "a"}, View: v, Disk: roles.Disk{Data: roles.DataOurs, Promised: 3}, Lease: roles.Lease{Session: ownSession},
+		Follow: roles.Follow{Primary: peer, Term: 3, Armed: true},
+		MySQL: roles.MySQL{
+			Running: true, Ready: true, ReadOnly: true, Source: "peer:3306", Receiver: roles.On, Applier: roles.On, Armed: true, ArmedWanted: true,
+			Executed: upTo(2), Received: upTo(5000),
+		},
+	}
+	d := roles.Decide(roles.Standby, f)
+	require.True(t, does(d, roles.Prepare), d.Why)
 }
 
 func TestAnOfferEndsOnlyInOrder(t *testing.T) {

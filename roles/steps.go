@@ -1,5 +1,7 @@
 package roles
 
+import "time"
+
 // Op is something to do inside a state. Every op is idempotent, bounded in time by the agent, and safe to lose:
 // the next tick decides again from fresh facts.
 type Op string
@@ -37,6 +39,7 @@ const (
 
 	PlanHandover   Op = "plan-hand-over" // announce it; writes go on
 	DropHandover   Op = "drop-hand-over" // before the offer
+	Throttle       Op = "throttle"       // slow the writes down, or no longer
 	MakeOffer      Op = "make-offer"     // end the writes and offer the term
 	TakeWritesBack Op = "take-writes-back"
 	Prepare        Op = "prepare"   // let the chained in, and say so
@@ -55,8 +58,9 @@ type Step struct {
 	For  string // Ask: what the checkpoint is for; DropHandover, TakeWritesBack: why; GiveUp, Force, Dismiss: the request
 	Why  string
 
-	Handing *Handing // PlanHandover
-	Request *Request // PlanHandover (nil for none), MoveRequest: its next version
+	Delay   time.Duration // Throttle: of every group of commits; 0 ends it
+	Handing *Handing      // PlanHandover
+	Request *Request      // PlanHandover (nil for none), MoveRequest: its next version
 }
 
 // Decision is what follows from the facts: an event that fires a rule, or steps to do now, or nothing but a reason

@@ -3,11 +3,14 @@ package bench
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sort"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 const (
@@ -86,6 +89,7 @@ func (f *fleet) write(id int64, pause time.Duration) {
 		}
 		id++
 		if err := c.insert(f.ctx, f.open, addr, id); err != nil {
+			c.close()
 			f.fail(err)
 			if now, _ := f.find.primary(); now == addr {
 				f.wait(changed, failedPause)
@@ -110,8 +114,9 @@ func (f *fleet) wait(changed <-chan struct{}, d time.Duration) {
 	}
 }
 
-// knock begins asking one server for a write, and goes on until it gets a few, so that it is known when that server opened
-// however long a client takes to find it.
+// knock begins asking one server for a write, and goes on until it gets one, so that it is known when that server opened
+// however long a client takes to find it. It keeps its connection as long as the server answers: a login for every refusal,
+// all through the preparations, would slow down the very server that is measured.
 func (f *fleet) knock(addr string) (end func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	id, done := f.ids(), make(chan struct{})
@@ -121,9 +126,13 @@ func (f *fleet) knock(addr string) (end func()) {
 		defer c.close()
 		for ctx.Err() == nil {
 			id++
-			if err := c.insert(ctx, f.open, addr, id); err == nil {
+			err := c.insert(ctx, f.open, addr, id)
+			if err == nil {
 				f.note(ack{id: id, at: time.Now(), from: addr, knocks: true})
 				return
+			}
+			if !errors.As(err, new(*mysql.MySQLError)) {
+				c.close()
 			}
 			time.Sleep(knockPause)
 		}
@@ -254,6 +263,7 @@ type conn struct {
 	db   *sql.DB
 }
 
+// insert writes one row. After an error it is the caller's to say whether the connection is still good.
 func (c *conn) insert(ctx context.Context, open opener, addr string, id int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -266,9 +276,6 @@ func (c *conn) insert(ctx context.Context, open opener, addr string, id int64) e
 		c.db, c.addr = db, addr
 	}
 	_, err := c.db.ExecContext(ctx, "INSERT INTO "+table+" (id) VALUES ("+strconv.FormatInt(id, 10)+")")
-	if err != nil {
-		c.close()
-	}
 	return err
 }
 

@@ -77,6 +77,7 @@ func (a *agent) goOn(p *proc, f roles.Facts) error {
 	}
 	a.w.opened(a, a.leading.Term)
 	a.attach, a.openTerm, a.checkpoints, a.follow = 0, a.leading.Term, nil, roles.Follow{}
+	a.throttle = 1
 	clear(a.silent)
 	a.keeper.opened(a.openTerm)
 	return nil

@@ -17,8 +17,12 @@ func (a *agent) followPrimary(p *proc, f roles.Facts) error {
 	if a.w.is("armed before the record") {
 		armed = true
 	}
-	purged := a.srv.receiver == roles.Off && a.srv.ioErr
-	if purged || a.checked != [2]any{h.Inc, sync.Term} {
+	purged := a.srv.receiver == roles.Off && a.srv.ioErr && f.MySQL.Source == h.MySQL
+	switch {
+	case !purged && a.checked == [2]any{h.Inc, sync.Term}:
+	case !purged && roles.WinnerHolds(f, h):
+		a.checked = [2]any{h.Inc, sync.Term}
+	default:
 		if s := a.srv; f.MySQL.Receiver != roles.Off && (f.MySQL.Source != h.MySQL || s.posUUID != h.Inc.UUID()) && !a.w.is("histories compared while receiving") {
 			if err := p.sql("stop receiver", a.w.stopReceiver); err != nil {
 				return err
@@ -70,7 +74,7 @@ func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow)
 	if err := a.receive(p, src, armed); err != nil {
 		return err
 	}
-	return p.sql("offline_mode=OFF", func(s *server) { s.offline = false })
+	return p.sql("offline_mode=OFF", func(s *server) { s.offline, s.throttled = false, false }) // events have been switched off before
 }
 
 // compare reads the own position first, then the primary's whole history.

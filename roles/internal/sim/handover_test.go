@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
@@ -16,7 +17,41 @@ func (a *agent) handing() *roles.Handing {
 	if h.Offer != nil {
 		h.Held = max(a.w.now-a.heldSince, 1)
 	}
+	switch prepared := a.view.Nodes[h.To].Ready == h.Seq; {
+	case !prepared:
+		a.readySince = 0
+	case a.readySince == 0:
+		a.readySince = a.w.now
+	}
+	if a.readySince != 0 {
+		h.ReadyFor = max(a.w.now-a.readySince, 1)
+	}
+	if a.slowSince != 0 {
+		h.Throttled = max(a.w.now-a.slowSince, 1)
+	}
 	return h
+}
+
+// applying is for how long nothing has been applied. A run's writes are too few to be many, so two of them count as one that
+// takes long.
+func (a *agent) applying(m roles.MySQL) time.Duration {
+	if !m.Ready || len(a.srv.relay) < 2 {
+		return 0
+	}
+	return time.Second
+}
+
+// throttleWrites slows the writes down, or no longer.
+func (a *agent) throttleWrites(p *proc, delay time.Duration) error {
+	a.throttle = max(a.throttle, 1)
+	if a.handover != nil && a.slowSince == 0 && delay > 0 {
+		a.slowSince = a.w.now
+	}
+	if err := p.sql("throttle", func(s *server) { s.throttled = delay > 0 }); err != nil {
+		return err
+	}
+	a.throttle = delay
+	return nil
 }
 
 // handoverStep finds what performs a step of a hand-over; nil when it is none.
@@ -26,6 +61,8 @@ func (a *agent) handoverStep(op roles.Op) func(*proc, roles.Step, roles.Facts) e
 		return func(p *proc, s roles.Step, _ roles.Facts) error { return a.planHandover(p, s) }
 	case roles.DropHandover:
 		return func(p *proc, s roles.Step, _ roles.Facts) error { a.endHandover(p, s.For); return nil }
+	case roles.Throttle:
+		return func(p *proc, s roles.Step, _ roles.Facts) error { return a.throttleWrites(p, s.Delay) }
 	case roles.MakeOffer:
 		return func(p *proc, _ roles.Step, _ roles.Facts) error { return a.makeOffer(p) }
 	case roles.TakeWritesBack:
@@ -55,7 +92,7 @@ func (a *agent) planHandover(p *proc, s roles.Step) error {
 	h := s.Handing.Handover
 	a.seq++
 	h.Seq = a.seq
-	a.handover, a.handSince, a.handLimit = &h, a.w.now, s.Handing.Limit
+	a.handover, a.handSince, a.handLimit, a.readySince, a.slowSince = &h, a.w.now, s.Handing.Limit, 0, 0
 	return nil
 }
 
@@ -63,6 +100,9 @@ func (a *agent) planHandover(p *proc, s roles.Step) error {
 func (a *agent) endHandover(p *proc, why string) {
 	id := a.handover.Request
 	a.handover = nil
+	if a.throttle > 0 {
+		_ = a.throttleWrites(p, 0)
+	}
 	for _, r := range a.view.Requests {
 		if r.ID == id {
 			r.State, r.Outcome = roles.RequestFailed, why
@@ -94,7 +134,7 @@ func (a *agent) makeOffer(p *proc) error {
 	}
 	for i := range tries {
 		if err = p.sql("super_read_only=ON", func(s *server) {
-			s.closing = i < tries-1
+			s.closing, s.throttled = i < tries-1, false
 			if s.wait == 0 || waiters {
 				s.ro, closed, s.closing = true, true, false
 			}
@@ -112,6 +152,7 @@ func (a *agent) makeOffer(p *proc) error {
 		}
 		return fmt.Errorf("end writes: %v", err)
 	}
+	a.throttle = 0
 	h := *a.handover
 	h.Offer = &roles.Offer{GTID: a.w.gtids(g), Ver: a.leading.Ver}
 	a.handover, a.heldSince = &h, a.w.now

@@ -116,6 +116,9 @@ func (w *world) well() string {
 		if n != p && (n.ag == nil || n.ag.state != want) {
 			return n.name + " is not a " + string(want)
 		}
+		if n.srv.throttled {
+			return n.name + " slows commits down"
+		}
 		if n.srv.has() != p.srv.exec {
 			return fmt.Sprintf("%s and %s differ: %s, %s", n.name, p.name, n.srv.has(), p.srv.exec)
 		}

@@ -111,6 +111,7 @@ func (a *agent) observe(p *proc) roles.Facts {
 		a.waitSince, a.waitAcked = a.now(), s.exec
 	}
 	f.Waiting = a.now() - a.waitSince
+	f.Throttle, f.Applying = a.throttle, a.applying(f.MySQL)
 	if f.MySQL.Ready {
 		a.keeper.healthy = a.now()
 	}
@@ -170,8 +171,12 @@ func (a *agent) look(p *proc) roles.MySQL {
 	s := a.srv
 	if !s.up {
 		a.connected, a.failing = false, 0
-		return roles.MySQL{}
+		if a.down == 0 {
+			a.down = a.now()
+		}
+		return roles.MySQL{Down: max(a.now()-a.down, 1)}
 	}
+	a.down = 0
 	if a.failing == 0 {
 		a.failing = a.now()
 	}
@@ -282,7 +287,7 @@ func (a *agent) fire(p *proc, d roles.Decision, f roles.Facts) {
 	a.w.note("%s: %s -> %s on %s (%s)", a.name, from, r.To, d.Event, d.Why)
 	if from == roles.Primary {
 		a.openTerm, a.promoted, a.founded, a.checkpoints = 0, 0, false, nil
-		a.handover, a.tookOver = nil, nil
+		a.handover, a.tookOver, a.throttle = nil, nil, 0
 	}
 	if r.To == roles.Primary || r.To == roles.Failover || r.To == roles.RestoreSnapshot {
 		a.ready, a.chained = 0, nil

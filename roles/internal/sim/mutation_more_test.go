@@ -29,6 +29,9 @@ func moreMutations() []mutation {
 // weaken takes a line out of what was decided; false leaves it as it is.
 func (w *world) weaken(s roles.State, f roles.Facts, d roles.Decision) (roles.Decision, bool) {
 	switch {
+	case w.is("a throttle outlives its agent") && s == roles.Primary && f.Handing == nil && f.Throttle > 0:
+		f.Throttle = 0
+		return roles.Decide(s, f), true
 	case w.is("alone without locking") && s == roles.Primary && len(d.Steps) > 0:
 		step := d.Steps[0]
 		if step.Op == roles.LockAll {

@@ -65,6 +65,7 @@ func mutations() []mutation {
 		{name: "waiters at the old primary", plan: handing(waiterAtTheOld)},
 		{name: "acks of a takeover counted without equality", plan: plan{nodes: 5, k: 2, steps: 1500, hand: true}},
 		{name: "a chained node goes back without disarming", plan: handing(chainedBack)},
+		{name: "a throttle outlives its agent", plan: handing(throttledThenKilled), stuck: true},
 		{name: "non-members vote", plan: lagging, stuck: true},
 		{name: "histories compared while receiving", plan: plan{nodes: 3, k: 2, steps: 400}, stuck: true},
 		{name: "a creation is never given up", plan: plan{nodes: 1, k: 1, steps: 300, empty: true}, stuck: true},

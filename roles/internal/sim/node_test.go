@@ -83,6 +83,9 @@ type agent struct {
 	handover        *roles.Handover          // this primary works on it
 	handSince       time.Duration
 	heldSince       time.Duration
+	readySince      time.Duration // 0: the candidate is not prepared
+	slowSince       time.Duration // since this hand-over first slowed the writes down; 0: it has not
+	throttle        time.Duration
 	handLimit       time.Duration
 	tried           bool
 	tookOver        *roles.TookOver
@@ -92,6 +95,7 @@ type agent struct {
 	chained         *roles.Chained
 	connected       bool
 	failing         time.Duration
+	down            time.Duration // since when its server has been seen dead
 	lastPos         set
 	stop            bool
 	stopAt          time.Duration

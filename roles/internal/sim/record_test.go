@@ -10,7 +10,7 @@ func (a *agent) ownRecord(f roles.Facts) roles.Node {
 		NoFailover: a.self().NoFailover, Priority: a.self().Priority,
 		Follows: a.follow.Primary, FollowTerm: a.follow.Term, ArmedWanted: a.follow.Armed, Armed: m.Armed && m.Receiver == roles.On,
 		Caught: m.Caught, Confirms: a.confirms, Open: a.openTerm, Checkpoints: a.checkpoints,
-		Handover: a.handover, Ready: a.ready, Chained: a.chained,
+		Handover: a.handover, Ready: a.ready, Drained: roles.DrainedFor(f), Chained: a.chained,
 	}
 	if m.Receiver == roles.On {
 		n.Receiver = m.ReceiverID

@@ -66,7 +66,7 @@ func (w *world) enabled(buf []action) []action {
 		}
 		s := n.srv
 		if n.on && !n.frozenServer && s.up {
-			if s.open() && !s.closing && w.mayWrite(s) && n.full == 0 {
+			if s.open() && !s.closing && w.mayWrite(s) && n.full == 0 && !(s.throttled && w.now/(10*time.Millisecond)%4 != 0) {
 				add(write, i, 0)
 			}
 			if s.free != 0 {

@@ -149,3 +149,9 @@ func letGoTwice() []line {
 		{not(member(c)), func(w *world) { unplug(a)(w); unstall(b)(w) }},
 	}
 }
+
+// The agent of the primary dies while it slows the writes down; the next one goes on with the term and knows of nothing.
+func throttledThenKilled() []line {
+	throttled := func(w *world) bool { return w.nodes[a].srv.throttled }
+	return []line{{begin, askFor(b)}, {throttled, func(w *world) { w.nodes[a].killAgent() }}}
+}

@@ -45,6 +45,7 @@ type server struct {
 
 	ro, offline bool
 	closing     bool // super_read_only=ON waits for commits under way; nobody begins another one
+	throttled   bool // commits are slowed down
 	binlog      []int
 	purged      int // so many of these are in no binary log any more
 	exec        set // committed
@@ -94,7 +95,7 @@ func (s *server) start() {
 	s.boot++
 	s.exec |= s.wait
 	s.wait, s.client, s.free, s.begun = 0, 0, 0, 0
-	s.ro, s.offline, s.srcOn, s.k, s.closing = true, true, false, 0, false
+	s.ro, s.offline, s.srcOn, s.k, s.closing, s.throttled = true, true, false, 0, false, false
 	s.receiver, s.applier, s.armed, s.armedWanted, s.rid = roles.Off, roles.Off, false, false, ""
 	clear(s.acked)
 }

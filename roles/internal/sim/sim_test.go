@@ -44,6 +44,7 @@ func plans() map[string]plan {
 		"a waiter at the old":         {nodes: 3, k: 1, steps: 1200, quiet: true, script: waiterAtTheOld},
 		"a chained stranger":          {nodes: 3, k: 1, steps: 1200, quiet: true, script: chainedStranger},
 		"back from the chain":         {nodes: 3, k: 1, steps: 1200, quiet: true, script: chainedBack},
+		"throttled, then killed":      {nodes: 3, k: 1, steps: 1200, quiet: true, script: throttledThenKilled},
 		"let go twice":                {nodes: 3, k: 1, steps: 1200, quiet: true, script: letGoTwice},
 		"one node, from nothing":      {nodes: 1, k: 1, steps: 300, empty: true},
 		"from nothing, losing much":   {nodes: 3, k: 1, steps: 600, empty: true, lagging: true},

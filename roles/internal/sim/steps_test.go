@@ -156,7 +156,7 @@ func (a *agent) openWrites(p *proc, f roles.Facts) error {
 			return err
 		}
 	}
-	if err := p.sql("read_only=OFF", func(s *server) { s.ro = false }); err != nil {
+	if err := p.sql("read_only=OFF", func(s *server) { s.ro, s.throttled = false, false }); err != nil {
 		return err
 	}
 	if a.w.is("reset before drained") || a.w.is("candidate not drained") {

@@ -26,6 +26,8 @@ import (
 const (
 	// tick is how often a node looks at itself when nothing wakes it.
 	tick = 250 * time.Millisecond
+	// handoverTick is the same while this node takes part in a hand-over, in which each waits for what the others notice.
+	handoverTick = 25 * time.Millisecond
 	// heartbeat is how often an idle source sends a packet to its receivers.
 	heartbeat = 500 * time.Millisecond
 	// stepTimeout bounds one step that has no narrower limit of its own.
@@ -98,6 +100,7 @@ type Agent struct {
 	marker    atomic.Pointer[mysql.Server]
 	connected bool          // the kept connections of srv are open and START's duties done
 	failing   time.Duration // since when a running mysqld has not answered; 0: it does
+	down      time.Duration // since when mysqld has been seen not running; 0: it runs
 	lastPos   roles.MySQL   // what mysqld said last, kept over its death
 
 	follow      roles.Follow
@@ -120,8 +123,10 @@ type Agent struct {
 	confirms []roles.Confirmation
 
 	handing  *handing       // the hand-over this primary works on
+	throttle time.Duration  // the delay that may be on its commits because of one; 0: none
 	tried    bool           // a hand-over before the graceful stop has been begun
 	ready    uint64         // the hand-over this node is prepared to take
+	applying applyingState  // how it gets on with what it has received
 	chained  *roles.Chained // the candidate this node receives from
 	accepted *accepted      // the offer this node has taken
 	seen     *mysql.Status  // what the last step ended with; the next turn takes it
@@ -258,7 +263,7 @@ func (a *Agent) wake() {
 }
 
 func (a *Agent) loop(ctx context.Context) (int, string) {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
 	stops := a.Guard.Stop()
 	for {
@@ -269,6 +274,7 @@ func (a *Agent) loop(ctx context.Context) (int, string) {
 		if again {
 			continue
 		}
+		t.Reset(a.pace())
 		select {
 		case <-ctx.Done():
 			return 1, "the agent was ended"
@@ -284,6 +290,14 @@ func (a *Agent) loop(ctx context.Context) (int, string) {
 		case <-t.C:
 		}
 	}
+}
+
+// pace is how soon to look again when nothing wakes the loop. Without Consul a hand-over does not get on.
+func (a *Agent) pace() time.Duration {
+	if a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil) {
+		return handoverTick
+	}
+	return tick
 }
 
 // turn observes, decides, and acts once. again is true when something changed that may call for the next thing at once.
@@ -360,7 +374,7 @@ func (a *Agent) entered(t engine.Transition[roles.State, roles.Event]) {
 	a.recall(t)
 	if t.From == roles.Primary {
 		a.openTerm, a.promoted, a.founded, a.checkpoints = 0, 0, false, nil
-		a.handing = nil
+		a.handing, a.throttle = nil, 0 // whatever the server becomes next takes it off: ReadOnlyOff, DisableEvents
 		a.catalog.want(nil)
 	}
 	if t.To != roles.Replica && t.To != roles.Standby {

@@ -115,6 +115,7 @@ func (a *Agent) GoOn(ctx context.Context, f roles.Facts) error {
 		return errors.New("go on: the lease ran out meanwhile")
 	}
 	a.leftOpen, a.openTerm, a.checkpoints, a.follow = 0, a.leading.Term, nil, roles.Follow{}
+	a.throttle = maybeThrottled // the previous agent may have been about to hand over
 	clear(a.silent)
 	a.keeper.opened(a.openTerm)
 	a.catalog.want(a.catalog.primary())

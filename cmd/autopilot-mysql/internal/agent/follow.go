@@ -31,8 +31,13 @@ func (a *Agent) followPrimary(ctx context.Context, f roles.Facts) error {
 	}
 	sync := f.View.Sync
 	armed := sync.Has(f.Self.Inc) && !f.Self.NoFailover
-	refused := a.status.Replica != nil && a.status.Replica.Receiver == mysql.Off && a.status.Replica.IOErrno != 0
-	if refused || a.checked != (checkedHistory{h.Inc, sync.Term}) {
+	r := a.status.Replica
+	refused := r != nil && r.Receiver == mysql.Off && r.IOErrno != 0 && f.MySQL.Source == h.MySQL // by anybody else, it says nothing about h
+	switch {
+	case !refused && a.checked == (checkedHistory{h.Inc, sync.Term}):
+	case !refused && roles.WinnerHolds(f, h): // should its binary logs not reach back to here, it refuses the receiver
+		a.checked = checkedHistory{h.Inc, sync.Term}
+	default:
 		if f.MySQL.Receiver != roles.Off && f.MySQL.Source != h.MySQL { // what still arrives from elsewhere would not be compared
 			if err := a.srv.StopReceiver(ctx); err != nil {
 				return fmt.Errorf("follow %s: %w", h.Name, err)

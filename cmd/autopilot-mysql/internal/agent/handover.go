@@ -20,10 +20,15 @@ const (
 // handing is a hand-over and when its phases began.
 type handing struct {
 	roles.Handover
-	since time.Duration
-	held  time.Duration // since writes are off; 0: they are on
-	limit time.Duration
+	since     time.Duration
+	ready     time.Duration // since the candidate is prepared; 0: it is not
+	throttled time.Duration // since writes were first slowed down; 0: they were not
+	held      time.Duration // since writes are off; 0: they are on
+	limit     time.Duration
 }
+
+// maybeThrottled is a delay on commits that nobody here knows of: an earlier agent's, or one whose setting got no answer.
+const maybeThrottled = time.Nanosecond
 
 // taken reports whether sync is what the candidate made of the offer. No hand-over, or one without an offer, was not taken.
 func (h *handing) taken(sync roles.Sync) bool {
@@ -34,11 +39,21 @@ func (h *handing) taken(sync roles.Sync) bool {
 func (a *Agent) noteHandover(f *roles.Facts, now time.Duration) {
 	f.TriedToHandOver = a.tried || a.handing == nil && a.stopAt != 0 && now-a.stopAt > tryLimit
 	if h := a.handing; h != nil {
-		f.Handing = &roles.Handing{Handover: h.Handover, For: now - h.since, Limit: h.limit}
-		if h.held != 0 {
-			f.Handing.Held = now - h.held
+		switch prepared := f.View.Nodes[h.To].Ready == h.Seq; {
+		case !prepared:
+			h.ready = 0
+		case h.ready == 0:
+			h.ready = now
 		}
+		age := func(since time.Duration) time.Duration {
+			if since == 0 {
+				return 0
+			}
+			return max(now-since, 1)
+		}
+		f.Handing = &roles.Handing{Handover: h.Handover, For: now - h.since, Held: age(h.held), ReadyFor: age(h.ready), Throttled: age(h.throttled), Limit: h.limit}
 	}
+	f.Throttle = a.throttle
 	if t := a.accepted; t != nil && a.leadingNow() {
 		f.TookOver = &roles.TookOver{Request: t.Plan.Request, From: t.From, Gap: t.gap}
 	}
@@ -52,6 +67,8 @@ func (a *Agent) performHandover(ctx context.Context, s roles.Step, f roles.Facts
 	case roles.DropHandover:
 		a.endHandover(ctx, s.For)
 		return nil, true
+	case roles.Throttle:
+		return a.throttleWrites(ctx, s.Delay), true
 	case roles.MakeOffer:
 		return a.makeOffer(ctx, f), true
 	case roles.TakeWritesBack:
@@ -85,11 +102,29 @@ func (a *Agent) planHandover(ctx context.Context, s roles.Step) error {
 	return nil
 }
 
+// throttleWrites slows the writes down, or no longer. Whatever comes of it, it is taken off again.
+func (a *Agent) throttleWrites(ctx context.Context, delay time.Duration) error {
+	a.throttle = max(a.throttle, maybeThrottled)
+	if h := a.handing; h != nil && h.throttled == 0 && delay > 0 {
+		h.throttled = election.Boottime()
+	}
+	if err := a.srv.Throttle(ctx, delay); err != nil {
+		return err
+	}
+	a.throttle = delay
+	return nil
+}
+
 // endHandover forgets a hand-over that did not come about, and tells the operator.
 func (a *Agent) endHandover(ctx context.Context, why string) {
 	h := a.handing
 	a.handing = nil
 	a.Log.Warn("not handed over", "to", h.To.Name(), "why", why)
+	if a.throttle > 0 {
+		if err := a.throttleWrites(ctx, 0); err != nil {
+			a.Log.Warn("end the throttling of writes; it is tried again", "err", err)
+		}
+	}
 	view, _, _, _ := a.watch.current(a.Params.H)
 	for _, r := range view.Requests {
 		if r.ID != h.Request {
@@ -126,6 +161,7 @@ func (a *Agent) makeOffer(ctx context.Context, f roles.Facts) error {
 	if err != nil {
 		return a.resume(ctx, fmt.Errorf("end writes: %w", err))
 	}
+	a.throttle = 0
 	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC()}, now
 	if err := a.record.write(ctx, a.ownRecord(f)); err != nil {
 		return fmt.Errorf("publish offer: %w", err)

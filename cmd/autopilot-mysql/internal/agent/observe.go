@@ -8,6 +8,7 @@ import (
 
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
@@ -15,6 +16,12 @@ import (
 type waitingState struct {
 	since time.Duration
 	acked uint64
+}
+
+// applyingState notices that nothing gets applied.
+type applyingState struct {
+	since    time.Duration
+	executed gtid.Set
 }
 
 // observe gathers the facts of this instant.
@@ -55,6 +62,7 @@ func (a *Agent) observe(ctx context.Context) (roles.Facts, *ending) {
 		Chained:     a.chained,
 	}
 	a.noteHandover(&f, now)
+	f.Applying = a.applied(now, f.MySQL)
 	if a.job != nil {
 		f.Busy = a.job.sentence()
 	}
@@ -120,16 +128,25 @@ func (a *Agent) diskFacts() roles.Disk {
 // lookAtMysqld asks the local server for its status, within statusTimeout.
 func (a *Agent) lookAtMysqld(ctx context.Context) roles.MySQL {
 	pid, running := a.Guard.Mysqld()
+	now := election.Boottime()
+	switch {
+	case running:
+		a.down = 0
+	case a.down == 0:
+		a.down = now
+	}
 	if !a.leadingNow() {
 		a.prober.forget()
 	}
 	if running && pid == a.killed {
 		return roles.MySQL{Running: true, Killed: true}
 	}
-	if !running || a.srv == nil {
-		return roles.MySQL{Running: running && a.job != nil}
+	if !running {
+		return roles.MySQL{Down: max(now-a.down, 1)}
 	}
-	now := election.Boottime()
+	if a.srv == nil {
+		return roles.MySQL{Running: a.job != nil}
+	}
 	if a.failing == 0 {
 		a.failing = now
 	}
@@ -277,4 +294,12 @@ func (a *Agent) waited(now time.Duration, m roles.MySQL) time.Duration {
 		a.waiting = waitingState{since: now, acked: acked}
 	}
 	return now - a.waiting.since
+}
+
+// applied keeps for how long nothing has been applied here although something is left.
+func (a *Agent) applied(now time.Duration, m roles.MySQL) time.Duration {
+	if !m.Ready || m.Undrained().IsEmpty() || !m.Executed.Equal(a.applying.executed) {
+		a.applying = applyingState{since: now, executed: m.Executed}
+	}
+	return now - a.applying.since
 }

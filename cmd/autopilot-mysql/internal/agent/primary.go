@@ -57,7 +57,10 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 			all.Go(func() (err error) { noEvents, err = a.srv.NoEventsWait(ctx); return err })
 			return all.Wait()
 		}},
-		{"bind commits", func(ctx context.Context) error { return a.bindCommits(ctx, sync, k) }},
+		// Locked out before anything is to be acknowledged: with the source side on, a stream that is killed ends only when the
+		// thread that collects acknowledgements lets go of it, up to a second later (trap 15). Both are in force before clients are.
+		{"lock out", func(ctx context.Context) error { return a.lockEverybody(ctx, false, a.spared(sync)...) }},
+		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
 			if noEvents {
 				return a.srv.StartEvents(ctx)
@@ -84,15 +87,6 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 	a.keeper.opened(sync.Term)
 	a.openedAfterHandover()
 	return nil
-}
-
-// bindCommits locks out whoever may not acknowledge and makes commits wait for those who may. Both are in force when it
-// returns, and no client is there before; so their order does not matter.
-func (a *Agent) bindCommits(ctx context.Context, sync roles.Sync, k int) error {
-	var all errgroup.Group
-	all.Go(func() error { return a.lockEverybody(ctx, false, a.spared(sync)...) })
-	all.Go(func() error { return a.srv.SetSource(ctx, k > 0, k) })
-	return all.Wait()
 }
 
 // cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), and

@@ -56,7 +56,7 @@ func (a *Agent) prepare(ctx context.Context, f roles.Facts) error {
 	if err := a.srv.LetIn(ctx, users); err != nil {
 		return fmt.Errorf("prepare for the hand-over: %w", err)
 	}
-	a.ready = h.Handover.Seq
+	a.ready, f.Ready = h.Handover.Seq, h.Handover.Seq
 	return a.record.write(ctx, a.ownRecord(f))
 }
 
