@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 )
 
 // logReaders is how many small objects are read at a time.
@@ -30,20 +31,26 @@ type BadPiece struct {
 }
 
 // ReadLog lists a cluster's archived binary logs. An archive without anything in
-// it is no error.
-func ReadLog(ctx context.Context, store Store, cluster string) (*Log, error) {
-	l, err := readLog(ctx, store, cluster)
+// it is no error. A record that cannot be read is tried again for patience; then
+// it is an error: without an opening a plan would take what the cluster gave up.
+// What is damaged is among the bad pieces.
+func ReadLog(ctx context.Context, store Store, cluster string, patience time.Duration) (*Log, error) {
+	l, err := readLog(ctx, store, cluster, patience)
 	if err != nil {
 		return nil, fmt.Errorf("list archived binary logs: %w", err)
 	}
 	return l, nil
 }
 
-func readLog(ctx context.Context, store Store, cluster string) (*Log, error) {
+func readLog(ctx context.Context, store Store, cluster string, patience time.Duration) (*Log, error) {
 	if err := checkName("cluster", cluster); err != nil {
 		return nil, err
 	}
-	objects, err := store.List(ctx, logPrefix(cluster))
+	var objects []Object
+	err := persist(ctx, patience, func() (err error) {
+		objects, err = store.List(ctx, logPrefix(cluster))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +63,7 @@ func readLog(ctx context.Context, store Store, cluster string) (*Log, error) {
 			keys = append(keys, o.Key)
 		}
 	}
-	if err := l.read(ctx, store, keys, sizes); err != nil {
+	if err := l.read(ctx, store, keys, sizes, patience); err != nil {
 		return nil, err
 	}
 	l.sort()
@@ -64,14 +71,24 @@ func readLog(ctx context.Context, store Store, cluster string) (*Log, error) {
 }
 
 // read reads the manifests, several at a time.
-func (l *Log) read(ctx context.Context, store Store, keys []string, sizes map[string]int64) error {
+func (l *Log) read(ctx context.Context, store Store, keys []string, sizes map[string]int64, patience time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	next := make(chan string)
 	for range min(logReaders, len(keys)) {
 		all.Go(func() {
 			for key := range next {
-				data, err := readAll(ctx, store, key, logManifestLimit)
+				var data []byte
+				err := persist(ctx, patience, func() (err error) {
+					data, err = readAll(ctx, store, key, logManifestLimit)
+					return err
+				})
+				if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
+					cancel(fmt.Errorf("read %s: %w", key, err))
+					continue
+				}
 				mu.Lock()
 				l.add(key, data, err, sizes)
 				mu.Unlock()
@@ -86,7 +103,7 @@ func (l *Log) read(ctx context.Context, store Store, keys []string, sizes map[st
 	}
 	close(next)
 	all.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // add takes one manifest in, or the reason why not.

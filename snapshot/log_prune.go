@@ -67,7 +67,7 @@ func (p *logPruner) run(ctx context.Context) error {
 			openings = append(openings, o.Key)
 		}
 	}
-	if err := p.log.read(ctx, p.store, openings, nil); err != nil { // one that cannot be read lets less go, never more
+	if err := p.log.read(ctx, p.store, openings, nil, 0); err != nil { // a damaged one lets less go, never more
 		return err
 	}
 	p.log.sort()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,7 +63,7 @@ func openLog(t *testing.T, s Store, line Line, term uint64, set string) {
 
 func readLogs(t *testing.T, s Store) *Log {
 	t.Helper()
-	l, err := ReadLog(t.Context(), s, "shop")
+	l, err := ReadLog(t.Context(), s, "shop", 0)
 	require.NoError(t, err)
 	return l
 }
@@ -370,6 +371,31 @@ func TestFetchIsPatient(t *testing.T) {
 		require.ErrorIs(t, err, want)
 		require.Equal(t, want == nil, got.Transactions == 6)
 		require.False(t, o.Rate.next.IsZero(), "the limit was asked")
+	}
+}
+
+// TestReadLogIsPatient: an opening that cannot be read for a while is read later; one that cannot be read at all is no
+// opening that is not there.
+func TestReadLogIsPatient(t *testing.T) {
+	s, line := newDir(t), someLine(1)
+	openLog(t, s, line, 1, "")
+	putLog(t, s, nil, line, 1, 1, "1-1", 1, 3)
+	for patience, want := range map[time.Duration]error{0: errFault, time.Minute: nil} {
+		var tries atomic.Int32
+		f := faulty{Store: s, get: func(key string, b ioBody) (ioBody, error) {
+			if path.Base(key) == openingName && tries.Add(1) <= transferAttempts {
+				return nil, errFault
+			}
+			return b, nil
+		}}
+		l, err := ReadLog(t.Context(), f, "shop", patience)
+		require.ErrorIs(t, err, want)
+		if want != nil {
+			require.ErrorContains(t, err, openingName)
+			continue
+		}
+		require.Len(t, l.Openings, 1)
+		require.Len(t, l.Chunks, 1)
 	}
 }
 

@@ -113,7 +113,7 @@ func (n *trapNode) whole(s snapshot.Store) {
 
 func planned(t *testing.T, s snapshot.Store, from gtid.Set) snapshot.LogPlan {
 	t.Helper()
-	l, err := snapshot.ReadLog(t.Context(), s, "main")
+	l, err := snapshot.ReadLog(t.Context(), s, "main", 0)
 	require.NoError(t, err)
 	require.Empty(t, l.Bad)
 	return l.Plan(snapshot.Manifest{ClusterID: "id", GTIDLower: from}, from, snapshot.Target{})
@@ -271,7 +271,7 @@ func TestArchiveAfterDamage(t *testing.T) {
 	r.drop() // as after a failure, or in a new agent
 	p.exec(p.app, "INSERT INTO app.t VALUES (3)")
 	require.NoError(t, r.step(t))
-	l, err := snapshot.ReadLog(t.Context(), s, "main")
+	l, err := snapshot.ReadLog(t.Context(), s, "main", 0)
 	require.NoError(t, err)
 	require.Len(t, l.Bad, 1)
 	plan := l.Plan(snapshot.Manifest{ClusterID: "id"}, gtid.Set{}, snapshot.Target{})
@@ -333,7 +333,7 @@ func TestPruneKnowsAllSnapshots(t *testing.T) {
 	_, err := snapshot.PutChunk(t.Context(), s, c, snapshot.LogOptions{SpoolDir: t.TempDir()}, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
 	require.NoError(t, err)
 	chunks := func() int {
-		l, err := snapshot.ReadLog(t.Context(), s, "main")
+		l, err := snapshot.ReadLog(t.Context(), s, "main", 0)
 		require.NoError(t, err)
 		return len(l.Chunks)
 	}

@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	for _, e := range bad {
 		o.Log.Warn("snapshot passed over", "err", e)
 	}
-	log, err := snapshot.ReadLog(ctx, o.Store, o.Cluster)
+	log, err := snapshot.ReadLog(ctx, o.Store, o.Cluster, o.Restore.Patience)
 	if err != nil {
 		return Result{}, err
 	}
