@@ -59,7 +59,7 @@ const electionFirst = time.Second
 // othersSuffice reports whether an election needs nothing of this node.
 func othersSuffice(f Facts) bool {
 	sync := f.View.Sync
-	if _, open := f.View.ValidPrimary(); open || !f.View.OK || f.View.Paused || sync.Acks == 0 {
+	if _, open := f.View.ValidPrimary(); open || !f.View.OK || f.View.Paused {
 		return false
 	}
 	able := 0

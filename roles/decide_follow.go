@@ -120,7 +120,7 @@ func decideFollow(s State, f Facts, h Node) Decision {
 func WinnerHolds(f Facts, h Node) bool {
 	s, ok := f.View.Seals[h.Inc]
 	m := f.MySQL
-	return ok && s.Promise == f.View.Sync.Term && m.Ready && m.ReadOnly && m.WaitSessions == 0 && m.Receiver == Off && s.Position.Contains(m.Position())
+	return ok && s.Promise == f.View.Sync.Term && m.ReadOnly && m.WaitSessions == 0 && m.Receiver == Off && s.Position.Contains(m.Position())
 }
 
 // Answers lists the primary's checkpoints that this node's relay log covers and that it has not confirmed yet.

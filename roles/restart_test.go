@@ -41,6 +41,7 @@ func TestADeadServerIsNotStartedWhileTheOthersElect(t *testing.T) {
 		"it is one of the ackers":  func(f *roles.Facts) { f.View.Sync.Primary, f.View.Sync.Members = stranger, []roles.Inc{self, stranger} },
 		"they have elected somebody": func(f *roles.Facts) {
 			f.View.Sync.Term, f.View.Sync.Primary, f.View.Leader = 4, peer, roles.Leader{Holder: peer, Session: peerSession}
+			f.View.Sync.Members = []roles.Inc{peer, stranger}
 			change(f, peer, func(n *roles.Node) { n.Open = 4 })
 		},
 	} {
