@@ -43,32 +43,40 @@ func containerFaults() []containerFault {
 			p.Heal(c)
 		}
 	}
-	consul := func(p *compose.Project, _ compose.Container) []compose.Container { return p.Containers("consul") }
+	// fromConsul keeps the cut up until it has led to what it must lead to: the requests that are sent on connections that
+	// are open already still reach Consul, and count as signs of life there.
+	fromConsul := func(d compose.Direction) func(*compose.Project, compose.Container) {
+		return func(p *compose.Project, c compose.Container) {
+			p.Cut(c, d, p.Containers("consul")...)
+			p.WaitMoved(c)
+			p.Heal(c)
+		}
+	}
 	return []containerFault{
 		{"killed", true, func(p *compose.Project, c compose.Container) {
 			p.Docker("kill", c.ID)
-			waitMoved(p, c)
+			p.WaitMoved(c)
 			p.Docker("start", c.ID) // Docker does not restart what its user killed
 		}},
 		{"stopped", true, func(p *compose.Project, c compose.Container) {
 			p.Docker("stop", "-t", "75", c.ID)
-			waitMoved(p, c)
+			p.WaitMoved(c)
 			p.Docker("start", c.ID)
 		}},
 		{"paused beyond the lease", true, func(p *compose.Project, c compose.Container) {
 			p.Docker("pause", c.ID)
-			waitMoved(p, c)
+			p.WaitMoved(c)
 			p.Docker("unpause", c.ID)
 		}},
-		{"cut off from Consul", true, cut(compose.Both, consul)},
+		{"cut off from Consul", true, fromConsul(compose.Both)},
 		{"cut off from the replicas", false, cut(compose.Both, others)},
 		{"cut off from everything", true, func(p *compose.Project, c compose.Container) {
 			network := p.Docker("inspect", "-f", "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}", c.ID)
 			p.Docker("network", "disconnect", "-f", network, c.ID)
-			waitMoved(p, c)
+			p.WaitMoved(c)
 			p.Docker("network", "connect", network, c.ID)
 		}},
-		{"hears nothing of Consul", true, cut(compose.In, consul)},
+		{"hears nothing of Consul", true, fromConsul(compose.In)},
 		{"does not reach the replicas", false, cut(compose.Out, others)},
 		{"on a lossy link", false, func(p *compose.Project, c compose.Container) {
 			p.Lose(c, 10)
@@ -81,18 +89,6 @@ func containerFaults() []containerFault {
 			p.Heal(c)
 		}},
 	}
-}
-
-// waitMoved waits until another container is primary by the cluster's word.
-func waitMoved(p *compose.Project, was compose.Container) {
-	p.Wait("another primary than "+was.Name, compose.FailoverLimit, func(c compose.Cluster) bool {
-		for _, n := range c.Nodes {
-			if n.Name == c.Primary && n.State == "primary" && n.MySQL != was.IP+":3306" {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // TestContainerFaults does each to the primary, with an application writing, and reads everything back.

@@ -291,10 +291,13 @@ func get(url string, into any) error {
 }
 
 // Cluster asks the containers one after the other until one answers.
-func (p *Project) Cluster() (Cluster, error) {
+func (p *Project) Cluster() (Cluster, error) { return p.clusterBeside("") }
+
+// clusterBeside is Cluster without asking one container: whoever is cut off from Consul tells what was before.
+func (p *Project) clusterBeside(id string) (Cluster, error) {
 	err := fmt.Errorf("no database container runs")
 	for _, c := range p.Containers("mysql") {
-		if !c.Running || c.Paused || c.IP == "" {
+		if !c.Running || c.Paused || c.IP == "" || c.ID == id {
 			continue
 		}
 		var d Cluster
@@ -326,13 +329,26 @@ func (c Cluster) Whole(n int) bool {
 	return count["primary"] == 1 && count["standby"] == standbys && count["replica"] == n-1-standbys && c.AckSet.Acks >= min(1, standbys)
 }
 
+// WaitMoved waits until another container than was is the primary, by the word of the others.
+func (p *Project) WaitMoved(was Container) {
+	p.t.Helper()
+	p.waitBeside(was.ID, "another primary than "+was.Name, FailoverLimit, func(c Cluster) bool {
+		return slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Name == c.Primary && n.State == "primary" && n.MySQL != was.IP+":3306" })
+	})
+}
+
 // Wait waits until the cluster is as wanted.
 func (p *Project) Wait(what string, limit time.Duration, ok func(Cluster) bool) Cluster {
+	p.t.Helper()
+	return p.waitBeside("", what, limit, ok)
+}
+
+func (p *Project) waitBeside(id, what string, limit time.Duration, ok func(Cluster) bool) Cluster {
 	p.t.Helper()
 	var d Cluster
 	var err error
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if d, err = p.Cluster(); err == nil && ok(d) {
+		if d, err = p.clusterBeside(id); err == nil && ok(d) {
 			return d
 		}
 	}
