@@ -452,7 +452,7 @@ func removeOrder(t *testing.T, c *harness.Cluster) {
 	}
 	require.Equal(t, 1, out)
 	require.Equal(t, "1", accounts())
-	require.NotContains(t, works(t, d, "status", "--output", "json"), `"`+dead.Name+`"`, "no record of it is left")
+	require.NotContains(t, works(t, d, "status", "--output", "json"), `"name": "`+dead.Name+`"`, "no record of it is left")
 	w.WaitAcks(20)
 
 	// The same data never joins again; an empty directory may.
