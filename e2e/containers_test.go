@@ -20,7 +20,8 @@ type containerFault struct {
 	inject func(p *compose.Project, primary compose.Container)
 }
 
-// outlastsLease is how long a fault is kept up that must lead to a failover: the default lease is 3 s.
+// outlastsLease is how long a fault is kept up that may lead to a failover: the default lease is 3 s. One that must is kept
+// up until it has.
 const outlastsLease = 8 * time.Second
 
 // slowLink in bytes per second: about a tenth of what the example application and its replication move.

@@ -1,16 +1,12 @@
 package e2e
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"database/sql"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
-	driver "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
@@ -76,18 +72,10 @@ func shownSerial(t *testing.T, ca *pki.CA, d harness.Document, n harness.Node) (
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(root))
-	cfg := driver.NewConfig()
-	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.Timeout = d.User, d.Password, "tcp", n.MySQL, 10*time.Second
-	cfg.TLS = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", VerifyConnection: func(s tls.ConnectionState) error {
+	demands := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", VerifyConnection: func(s tls.ConnectionState) error {
 		serial = s.PeerCertificates[0].SerialNumber.Int64()
 		return nil
 	}}
-	connector, err := driver.NewConnector(cfg)
-	require.NoError(t, err)
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	require.NoError(t, db.PingContext(ctx))
+	require.NoError(t, logsInOver(demands, n, d.User, d.Password))
 	return serial
 }

@@ -106,7 +106,8 @@ func (s *Server) notedDisabled(ctx context.Context, op string) (map[[2]string]bo
 }
 
 // DisableEvents stops the scheduler and makes enabled events wait for a promotion: for a node that
-// begins to follow; a Throttle from its time as the primary would slow down its applier, and ends. Altering an event needs super_read_only off for a moment, so with events to alter
+// begins to follow; a Throttle from its time as the primary would slow down its applier, and ends.
+// Altering an event needs super_read_only off for a moment, so with events to alter
 // it refuses unless clients are cut (offline_mode); read_only stays on throughout.
 func (s *Server) DisableEvents(ctx context.Context) (err error) {
 	ctx, cancel := bounded(ctx)

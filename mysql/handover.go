@@ -27,7 +27,8 @@ func (c Config) throttle(delay time.Duration) string {
 }
 
 // EndWrites makes a serving primary read-only in order: commits under way are completed, with their ACKs, and no other
-// begins. It ends a Throttle, also when it fails. It returns the whole history: nothing is in the binary log that is not in it. Clients stay connected.
+// begins. It ends a Throttle, also when it fails. It returns the whole history: nothing is in the binary log that is not in
+// it. Clients stay connected.
 //
 // When something holds it up (a lock, a commit without ACK) it fails within lock_wait_timeout, one second, and mysqld
 // goes on as before; after an unknown outcome the caller reads the state.
