@@ -80,3 +80,44 @@ func TestHandsOverAtOnce(t *testing.T) {
 		c.Down()
 	}
 }
+
+// TestPrimaryKilledWhileItSends: the primary's server dies when its followers have received the beginning of a large
+// transaction and not its end (trap 22). What they have begun to apply must not be in the way of anybody at the new primary.
+func TestPrimaryKilledWhileItSends(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+	w := load.Start(t, c)
+	before := c.WaitWhole(3)
+	const (
+		rows  = 8000 // of 8 kB: long enough on its way to be met there
+		write = "INSERT /*+ SET_VAR(cte_max_recursion_depth = 100000) */ INTO large WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < %d) SELECT i, REPEAT('x', 8000) FROM n"
+	)
+	c.Root(before.Primary, "CREATE TABLE "+before.Database+".large (i INT PRIMARY KEY, s TEXT)")
+
+	sent := make(chan error, 1)
+	db, err := harness.Open(before, before.Node(before.Primary).MySQL)
+	require.NoError(t, err)
+	defer db.Close()
+	go func() {
+		_, err := db.Exec(fmt.Sprintf(write, rows))
+		sent <- err
+	}()
+	standby := before.Nodes[0].Name
+	if standby == before.Primary {
+		standby = before.Nodes[1].Name
+	}
+	at := time.Now()
+	for c.RootValue(standby, "SELECT COUNT(*) FROM performance_schema.data_locks WHERE OBJECT_NAME = 'large'") == "0" {
+		require.Less(t, time.Since(at), harness.FailoverLimit, "the large transaction does not arrive")
+		require.Empty(t, sent, "it has ended already")
+	}
+	c.Signal(before.Node(before.Primary).Pids.Mysqld, syscall.SIGKILL)
+	require.Error(t, <-sent, "it was acknowledged: the kill came too late to show anything")
+	after := c.WaitNewPrimary(before.Primary, before.Term)
+	w.WaitAcksSince(at, 50)
+	require.Contains(t, c.Log(after.Primary), "its beginning is dropped", "the winner was not in the middle of it")
+	c.Root(after.Primary, "SET SESSION innodb_lock_wait_timeout = 1", fmt.Sprintf("INSERT INTO %s.large VALUES (1, 'in the way')", after.Database))
+
+	c.WaitWhole(3)
+	w.Verify(c)
+	c.Down()
+}

@@ -110,6 +110,12 @@ func (n *opsNode) until(what string, ok func(Status) bool) Status {
 	return st
 }
 
+// waiter waits until one commit waits for its ACK, and the status says which: it reads the latter first.
+func (n *opsNode) waiter() Status {
+	n.t.Helper()
+	return n.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 && st.Owned.Count() == 1 })
+}
+
 // open makes the node a writable server for clients.
 func (n *opsNode) open() {
 	n.t.Helper()

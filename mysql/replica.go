@@ -43,10 +43,54 @@ func (s *Server) StopReceiver(ctx context.Context) error {
 	return s.stopThread(ctx, "stop receiver", "STOP REPLICA IO_THREAD", func(r *ReplicaStatus) bool { return r.Receiver == Off })
 }
 
-// StopReplica stops receiver and applier and confirms both. The applier stops at a transaction's end.
+// StopReplica stops receiver and applier and confirms both. The applier stops at a transaction's end; one that was received
+// by half has none, and is dropped.
 func (s *Server) StopReplica(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.StopReceiver(ctx); err != nil {
+		return err
+	}
+	if err := s.DropHalf(ctx); err != nil && !errors.Is(err, ErrUndrained) {
+		return err
+	}
 	return s.stopThread(ctx, "stop replica", "STOP REPLICA",
 		func(r *ReplicaStatus) bool { return r.Receiver == Off && r.Applier == Off })
+}
+
+// DropHalf rolls back a transaction of which only the beginning was received, and leaves the applier stopped. Left alone the
+// applier holds its locks for as long as nobody sends more, and is a minute at ending it when asked to stop (trap 22). The
+// relay log keeps the beginning; the next source begins that transaction anew. It does nothing when there is no such
+// transaction, and refuses with ErrUndrained while anything that was received whole is not executed.
+func (s *Server) DropHalf(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const op = "drop half-received transaction"
+	st, err := s.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if st.Replica == nil || st.Replica.Half.IsEmpty() {
+		return nil
+	}
+	if left := st.Undrained(); !left.IsEmpty() {
+		return fmt.Errorf("%s: %w: %s", op, ErrUndrained, left)
+	}
+	sets, err := s.repl.query(ctx, op, "SELECT t.PROCESSLIST_ID AS id FROM performance_schema.replication_applier_status_by_coordinator c "+
+		"JOIN performance_schema.threads t USING (THREAD_ID) WHERE c.CHANNEL_NAME = ''")
+	if err != nil {
+		return err
+	}
+	off := func(r *ReplicaStatus) (bool, error) { return r.Applier == Off, nil }
+	if len(sets[0]) == 0 { // an applier without parallel workers stops at once
+		return s.stopThread(ctx, op, "STOP REPLICA SQL_THREAD", func(r *ReplicaStatus) bool { return r.Applier == Off })
+	}
+	for _, r := range sets[0] {
+		if err := s.repl.exec(ctx, op, fmt.Sprintf("KILL CONNECTION %d", r.number("id"))); err != nil && !hasErrno(err, errnoNoSuchThread) {
+			return err
+		}
+	}
+	return s.awaitReplica(ctx, op, off)
 }
 
 func (s *Server) stopThread(ctx context.Context, op, statement string, off func(*ReplicaStatus) bool) error {

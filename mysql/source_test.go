@@ -37,7 +37,7 @@ func TestEndOfBinlog_covers_waiting_commits(t *testing.T) {
 	f.until("drained", func(st Status) bool { return st.Undrained().IsEmpty() })
 
 	insert := background(t, p.app(), "INSERT INTO t.t VALUES (2, 'waits')")
-	st := p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 })
+	st := p.waiter()
 	require.EqualValues(t, 1, st.Owned.Count())
 	require.False(t, st.Executed.Contains(st.Owned), "not executed, and still not lost")
 	end, err := p.EndOfBinlog(ctx)

@@ -82,8 +82,12 @@ type ReplicaStatus struct {
 	// LagSeconds is MySQL's Seconds_Behind_Source; negative when it does not know.
 	LagSeconds      float64
 	HeartbeatPeriod time.Duration
-	autoPosition    bool
-	willAck         bool // how the receiver was started, also while it is still connecting
+	// Half is the transaction that the applier has begun and cannot end, because the receiver has stopped in the middle of it
+	// (trap 22). It was not acknowledged from here. It holds its locks until a source sends something, or DropHalf. Always
+	// empty while the receiver runs, or the applier does not.
+	Half         gtid.Set
+	autoPosition bool
+	willAck      bool // how the receiver was started, also while it is still connecting
 }
 
 // Position is everything this server holds: received or executed.
@@ -116,7 +120,9 @@ SELECT s.THREAD_ID AS thread, s.SERVICE_STATE AS receiver, c.HEARTBEAT_INTERVAL 
  s.LAST_HEARTBEAT_TIMESTAMP AS beat, s.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP AS queued
  FROM performance_schema.replication_connection_status s
  JOIN performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)
- JOIN performance_schema.replication_applier_status a USING (CHANNEL_NAME) WHERE CHANNEL_NAME = ''`
+ JOIN performance_schema.replication_applier_status a USING (CHANNEL_NAME) WHERE CHANNEL_NAME = '';
+SELECT PROCESSING_TRANSACTION AS begun FROM performance_schema.replication_applier_status_by_coordinator WHERE CHANNEL_NAME = ''
+ UNION SELECT APPLYING_TRANSACTION FROM performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = ''`
 
 // Status asks for everything in one round trip. It never waits behind a commit that waits for its
 // ACK, nor behind anything else this Server does.
@@ -126,7 +132,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	if len(sets) < 5 || len(sets[0]) != 1 {
+	if len(sets) < 6 || len(sets[0]) != 1 {
 		return Status{}, fmt.Errorf("read status: mysqld gave %d results", len(sets))
 	}
 	v := sets[0][0]
@@ -155,9 +161,28 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 		return Status{}, fmt.Errorf("read status: %w", err)
 	}
 	if show := defaultChannel(sets[3]); show != nil && len(sets[4]) == 1 {
-		st.Replica, err = s.replicaStatus(show, sets[4][0], v, counters)
+		if st.Replica, err = s.replicaStatus(show, sets[4][0], v, counters); err == nil && st.Replica.Receiver == Off && st.Replica.Applier == On {
+			st.Replica.Half, err = begunOnly(sets[5], st.Position())
+		}
 	}
 	return st, err
+}
+
+// begunOnly are the transactions that the applier is at and that are not in held. It is read after the position, so what
+// has become whole in between is not in it.
+func begunOnly(rows []row, held gtid.Set) (gtid.Set, error) {
+	var half gtid.Set
+	for _, r := range rows {
+		if !strings.Contains(r["begun"], ":") { // nothing, or a transaction without a GTID
+			continue
+		}
+		begun, err := gtid.Parse(r["begun"])
+		if err != nil {
+			return gtid.Set{}, fmt.Errorf("read applier status: %w", err)
+		}
+		half = half.Union(begun.Subtract(held))
+	}
+	return half, nil
 }
 
 func sourceStatus(v row, counters map[string]string) SourceStatus {

@@ -89,7 +89,7 @@ func TestTrap07_an_old_primary_comes_back_closed_and_with_its_difference_named(t
 	ctx := procContext(t)
 	require.NoError(t, f.StopReceiver(ctx))
 	insert := background(t, p.app(), "INSERT INTO t.t VALUES (2, 'never acknowledged')")
-	owned := p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 }).Owned
+	owned := p.waiter().Owned
 	require.Equal(t, "1", p.value("SELECT COUNT(*) FROM t.t"), "before the acknowledgement it is invisible")
 	history, _, err := History(ctx, procAddr(p.cfg), procCreds)
 	require.NoError(t, err)

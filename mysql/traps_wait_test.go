@@ -94,7 +94,7 @@ func TestTrap17_a_marker_frees_who_waits_for_a_lost_acknowledgement(t *testing.T
 
 	link.silence()
 	insert := background(t, p.app(), "INSERT INTO t.t VALUES (2, 'its acknowledgement is lost')")
-	owned := p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 }).Owned
+	owned := p.waiter().Owned
 	start := f.until("the acker has it", func(st Status) bool { return st.Position().Contains(owned) }).Replica.ReceiverStart
 	link.cut()
 	f.until("noticed", func(st Status) bool { return st.Replica.Receiver != On || st.Replica.ReceiverStart != start })
@@ -200,7 +200,7 @@ func TestTrap18_an_account_is_made_while_nobody_acknowledges(t *testing.T) {
 	ctx := procContext(t)
 	require.NoError(t, f.StopReceiver(ctx))
 	insert := background(t, p.app(), "INSERT INTO t.t VALUES (1, 'waits')")
-	before := p.until("a waiter", func(st Status) bool { return st.Source.WaitSessions == 1 })
+	before := p.waiter()
 	end, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
 

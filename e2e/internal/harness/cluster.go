@@ -237,6 +237,10 @@ func (c *Cluster) Close() { c.closed.Do(c.close) }
 
 func (c *Cluster) close() {
 	c.thaw()
+	var seen string
+	if c.t.Failed() {
+		seen = c.diagnosis() // while it is as it failed
+	}
 	if _, err := os.Stat(filepath.Join(c.Dir, "plan.json")); err == nil {
 		if _, err := c.Command(DownLimit, "playground", "down", "--dir", c.Dir); err != nil {
 			c.t.Errorf("take the playground down: %v", err)
@@ -246,20 +250,10 @@ func (c *Cluster) close() {
 		c.t.Errorf("processes that still work in %s: %v", c.Dir, left)
 	}
 	if c.t.Failed() {
-		c.showLogs()
+		c.t.Logf("the files are kept in %s\n%s", c.Dir, seen)
 		return
 	}
 	if err := os.RemoveAll(c.Dir); err != nil {
 		c.t.Errorf("remove the playground's files: %v", err)
-	}
-}
-
-func (c *Cluster) showLogs() {
-	c.t.Logf("the files are kept in %s", c.Dir)
-	logs, _ := filepath.Glob(filepath.Join(c.Dir, "nodes", "*.log"))
-	for _, path := range append(logs, filepath.Join(c.Dir, "supervisor.log")) {
-		if b, err := os.ReadFile(path); err == nil {
-			c.t.Logf("end of %s:\n%s", path, Tail(string(b), 25))
-		}
 	}
 }

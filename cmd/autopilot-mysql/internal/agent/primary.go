@@ -89,12 +89,18 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 	return nil
 }
 
-// cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), and
-// that no client is there: a follower serves readers, and none of them may write before everything is in force.
+// cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), that
+// the applier holds no rows of a transaction that will not come any more, and that no client is there: a follower serves readers, and none of them may write before everything is in force.
 func (a *Agent) cutReaders(f roles.Facts) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if f.MySQL.Receiver != roles.Off {
 			if err := a.srv.StopReceiver(ctx); err != nil {
+				return err
+			}
+		}
+		if r := a.status.Replica; r != nil && !r.Half.IsEmpty() {
+			a.Log.Info("the old primary died while it sent a transaction; its beginning is dropped", "gtid", r.Half.String())
+			if err := a.srv.DropHalf(ctx); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,125 @@
+package mysql
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Trap 22: a source that dies in the middle of sending a transaction leaves its beginning in the relay logs. The applier
+// executes that, keeps its locks for ever, and asked to stop it waits a minute for the end.
+func TestTrap22_half_a_transaction_is_dropped(t *testing.T) {
+	p, f := opsStart(t, "p"), opsStart(t, "f")
+	p.open()
+	ctx := within(t, limit)
+	require.NoError(t, p.EnsureAccount(ctx, procCreds.Node("f"), false))
+	cut := newWire(t, procAddr(p.cfg))
+	src := p.source(f, false)
+	src.Port = cut.Addr().(*net.TCPAddr).Port
+	require.NoError(t, f.Follow(ctx, src))
+	p.exec("INSERT INTO t.t VALUES (1, 'whole')")
+	whole := p.st().Executed
+	f.until("executed", func(st Status) bool { return st.Executed.Contains(whole) })
+
+	cut.left.Store(1 << 20) // of about 3 MiB
+	p.exec("SET SESSION cte_max_recursion_depth=1000000; INSERT INTO t.t WITH RECURSIVE n AS (SELECT 10 i UNION ALL SELECT i+1 FROM n WHERE i < 400) SELECT i, REPEAT('x', 8000) FROM n")
+	all := p.st().Executed
+	f.until("in the middle of it", func(Status) bool {
+		return cut.left.Load() < 0 && f.value("SELECT COUNT(*) FROM performance_schema.replication_applier_status_by_worker WHERE APPLYING_TRANSACTION <> ''") == "1"
+	})
+	require.True(t, f.st().Replica.Half.IsEmpty(), "the rest may still come")
+	p.stop()
+	cut.end()
+
+	require.NoError(t, f.StopReceiver(ctx))
+	st := f.st()
+	half := all.Subtract(whole)
+	require.True(t, st.Replica.Half.Equal(half), "%s instead of %s", st.Replica.Half, half)
+	require.True(t, st.Position().Equal(whole), "half a transaction is not held")
+	require.NoError(t, f.WaitDrained(ctx))
+	const least = 30 * time.Second // half of what the trap takes
+
+	t.Run("a new primary serves its rows", func(t *testing.T) {
+		at := time.Now()
+		require.NoError(t, f.DropHalf(ctx))
+		require.Less(t, time.Since(at), least)
+		st := f.st()
+		require.True(t, st.Replica.Half.IsEmpty())
+		require.Equal(t, Off, st.Replica.Applier)
+		f.open()
+		f.exec("SET SESSION innodb_lock_wait_timeout=1; INSERT INTO t.t VALUES (10, 'in the way'); DELETE FROM t.t WHERE i = 10")
+		require.NoError(t, f.DropHalf(ctx), "there is nothing left to do")
+	})
+	t.Run("a node stops", func(t *testing.T) {
+		require.NoError(t, f.StartApplier(ctx))
+		st := f.until("in the middle again", func(st Status) bool { return !st.Replica.Half.IsEmpty() })
+		require.True(t, st.Replica.Half.Equal(half))
+		at := time.Now()
+		require.NoError(t, f.StopReplica(ctx))
+		require.Less(t, time.Since(at), least)
+	})
+	t.Run("it comes whole from the next source", func(t *testing.T) {
+		p.Close()
+		p.boot()
+		p.open()
+		require.NoError(t, f.Follow(ctx, p.source(f, false)))
+		f.until("executed", func(st Status) bool { return st.Executed.Contains(all) })
+		require.Equal(t, "392", f.value("SELECT COUNT(*) FROM t.t"))
+	})
+}
+
+// wire is a link to a server that carries so many more bytes and then nothing, without breaking.
+type wire struct {
+	net.Listener
+	left   atomic.Int64
+	broken chan struct{}
+}
+
+func newWire(t *testing.T, to string) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w := &wire{Listener: l, broken: make(chan struct{})}
+	w.left.Store(1 << 60)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() { <-w.broken; _, _ = client.Close(), server.Close() }()
+			go func() { _, _ = io.Copy(server, client) }()
+			go w.carry(client, server)
+		}
+	}()
+	return w
+}
+
+func (w *wire) carry(to io.Writer, from io.Reader) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err != nil || w.left.Add(-int64(n)) < 0 {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// end breaks every connection and takes no new one.
+func (w *wire) end() {
+	_ = w.Close()
+	close(w.broken)
+}
