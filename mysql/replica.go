@@ -58,9 +58,10 @@ func (s *Server) StopReplica(ctx context.Context) error {
 		func(r *ReplicaStatus) bool { return r.Receiver == Off && r.Applier == Off })
 }
 
-// DropHalf rolls back a transaction of which only the beginning was received, and leaves the applier stopped. Left alone the
-// applier holds its locks for as long as nobody sends more, and is a minute at ending it when asked to stop (trap 22). The
-// relay log keeps the beginning; the next source begins that transaction anew. It does nothing when there is no such
+// DropHalf rolls back a transaction of which only the beginning was received, and forgets the channel with its relay log,
+// in which nothing else is left to execute. Left alone the applier holds its locks for as long as nobody sends more, and is
+// a minute at ending it when asked to stop (trap 22); and started again it would begin it again, on rows that may be others
+// by then. The next source sends that transaction whole, if it has it. DropHalf does nothing when there is no such
 // transaction, and refuses with ErrUndrained while anything that was received whole is not executed.
 func (s *Server) DropHalf(ctx context.Context) error {
 	ctx, cancel := bounded(ctx)
@@ -76,13 +77,20 @@ func (s *Server) DropHalf(ctx context.Context) error {
 	if left := st.Undrained(); !left.IsEmpty() {
 		return fmt.Errorf("%s: %w: %s", op, ErrUndrained, left)
 	}
+	if err := s.killApplier(ctx, op); err != nil {
+		return err
+	}
+	return s.repl.exec(ctx, op, "RESET REPLICA ALL FOR CHANNEL ''")
+}
+
+// killApplier stops the applier in the middle of what it does, which STOP REPLICA would wait for.
+func (s *Server) killApplier(ctx context.Context, op string) error {
 	sets, err := s.repl.query(ctx, op, "SELECT t.PROCESSLIST_ID AS id FROM performance_schema.replication_applier_status_by_coordinator c "+
 		"JOIN performance_schema.threads t USING (THREAD_ID) WHERE c.CHANNEL_NAME = ''")
 	if err != nil {
 		return err
 	}
-	off := func(r *ReplicaStatus) (bool, error) { return r.Applier == Off, nil }
-	if len(sets[0]) == 0 { // an applier without parallel workers stops at once
+	if len(sets[0]) == 0 { // without parallel workers it stops at once
 		return s.stopThread(ctx, op, "STOP REPLICA SQL_THREAD", func(r *ReplicaStatus) bool { return r.Applier == Off })
 	}
 	for _, r := range sets[0] {
@@ -90,7 +98,7 @@ func (s *Server) DropHalf(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.awaitReplica(ctx, op, off)
+	return s.awaitReplica(ctx, op, func(r *ReplicaStatus) (bool, error) { return r.Applier == Off, nil })
 }
 
 func (s *Server) stopThread(ctx context.Context, op, statement string, off func(*ReplicaStatus) bool) error {
