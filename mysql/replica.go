@@ -183,6 +183,9 @@ func (s *Server) Follow(ctx context.Context, src Source) error {
 		err = s.followFirst(ctx, src)
 	case follows(r, src):
 		return nil
+	case r.Applier != On && st.Undrained().IsEmpty():
+		// The relay log may end in half a transaction, which would be begun again, on rows that may be others by now (trap 22).
+		err = s.followFirst(ctx, src)
 	default:
 		err = s.repoint(ctx, src)
 	}
@@ -205,18 +208,11 @@ func heartbeat(src Source) time.Duration {
 	return src.Heartbeat.Round(time.Millisecond)
 }
 
-// followFirst configures a server that has no usable channel: nothing received can be lost, which
-// is checked, because this CHANGE deletes the relay logs.
+// followFirst configures a server whose relay log, if there is one, holds nothing that is still to be executed. It is
+// deleted; ResetReplica makes sure of that.
 func (s *Server) followFirst(ctx context.Context, src Source) error {
-	if err := s.StopReplica(ctx); err != nil {
+	if err := s.ResetReplica(ctx); err != nil {
 		return err
-	}
-	st, err := s.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if left := st.Undrained(); !left.IsEmpty() {
-		return fmt.Errorf("channel without auto position: %w: %s", ErrUndrained, left)
 	}
 	if err := s.arm(ctx, src.Armed); err != nil {
 		return err

@@ -27,14 +27,16 @@ func TestTrap22_half_a_transaction_is_dropped(t *testing.T) {
 		f.exec("SET SESSION innodb_lock_wait_timeout=1; INSERT INTO t.t VALUES (10, 'in the way')")
 		require.NoError(t, f.DropHalf(ctx), "there is nothing left to do")
 
-		q := opsStart(t, "q") // a later primary, which has never seen half of it either
-		q.open()
-		require.NoError(t, q.EnsureAccount(ctx, procCreds.Node("f"), false))
-		q.exec("INSERT INTO t.t VALUES (2, 'later')")
-		require.NoError(t, f.Follow(ctx, q.source(f, true)))
-		later := q.st().Executed
-		st := f.until("executed", func(st Status) bool { return st.Executed.Contains(later) })
-		require.Zero(t, st.Replica.SQLErrno, st.Replica.SQLError)
+		followsAnother(t, f)
+	})
+	t.Run("a node is killed with it, and its rows are others by then", func(t *testing.T) {
+		_, f, _ := halfReceived(t)
+		f.stop()
+		f.Close()
+		f.boot()
+		f.open()
+		f.exec("INSERT INTO t.t VALUES (10, 'in the way')")
+		followsAnother(t, f)
 	})
 	t.Run("a node stops, and gets it whole from the next source", func(t *testing.T) {
 		p, f, all := halfReceived(t)
@@ -48,6 +50,19 @@ func TestTrap22_half_a_transaction_is_dropped(t *testing.T) {
 		f.until("executed", func(st Status) bool { return st.Executed.Contains(all) })
 		require.Equal(t, "392", f.value("SELECT COUNT(*) FROM t.t"))
 	})
+}
+
+// followsAnother makes f follow a primary that has never seen the transaction either.
+func followsAnother(t *testing.T, f *opsNode) {
+	t.Helper()
+	q, ctx := opsStart(t, "q"), within(t, limit)
+	q.open()
+	require.NoError(t, q.EnsureAccount(ctx, procCreds.Node("f"), false))
+	q.exec("INSERT INTO t.t VALUES (2, 'later')")
+	require.NoError(t, f.Follow(ctx, q.source(f, true)))
+	later := q.st().Executed
+	st := f.until("executed", func(st Status) bool { return st.Executed.Contains(later) })
+	require.Zero(t, st.Replica.SQLErrno, st.Replica.SQLError)
 }
 
 // halfReceived is a follower that has received the beginning of the last transaction of a primary that was killed.
