@@ -87,10 +87,10 @@ func TestKeptIsCompleteOrNotThere(t *testing.T) {
 // TestSteadiness: a receiver that loses its connection again and again is not healthy in between; an ordinary start is at once.
 func TestSteadiness(t *testing.T) {
 	var s steadiness
-	now := time.Hour
+	now, source := time.Hour, "p1:3306"
 	look := func(state roles.ThreadState, id string, after time.Duration) bool {
 		now += after
-		s.look(now, roles.MySQL{Ready: true, Receiver: state, ReceiverID: id})
+		s.look(now, roles.MySQL{Ready: true, Source: source, Receiver: state, ReceiverID: id})
 		return s.ok()
 	}
 	require.True(t, look(roles.On, "r1", 0))
@@ -109,4 +109,12 @@ func TestSteadiness(t *testing.T) {
 	s.planned()
 	look(roles.Off, "", 100*time.Millisecond)
 	require.True(t, look(roles.On, "r9", 100*time.Millisecond), "this node restarted it itself")
+
+	look(roles.Connecting, "", 100*time.Millisecond)
+	require.False(t, look(roles.On, "r10", 100*time.Millisecond), "it has just lost it")
+	look(roles.Connecting, "", 100*time.Millisecond)
+	source = "p2:3306"
+	require.True(t, look(roles.On, "r11", 100*time.Millisecond), "the old primary is dead, and this one is another")
+	look(roles.Connecting, "", 100*time.Millisecond)
+	require.False(t, look(roles.On, "r12", 100*time.Millisecond), "it has lost that as well")
 }

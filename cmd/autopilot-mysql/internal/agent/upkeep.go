@@ -110,6 +110,7 @@ func (n *notes) look(ctx context.Context, now time.Duration, srv *mysql.Server, 
 // steadiness keeps a receiver that connects and loses its connection again and again from looking healthy in between. It
 // belongs to the loop.
 type steadiness struct {
+	source  string // a connection to another server says nothing of this one: a primary that dies takes young ones with it
 	id      string
 	since   time.Duration // since when it has been connected without a break; 0: it is not
 	now     time.Duration
@@ -118,6 +119,9 @@ type steadiness struct {
 
 // look is called on every turn. A server that does not answer says nothing about its receiver.
 func (s *steadiness) look(now time.Duration, m roles.MySQL) {
+	if m.Ready && m.Source != s.source {
+		*s = steadiness{source: m.Source}
+	}
 	s.now = now
 	switch {
 	case !m.Ready:
