@@ -29,15 +29,6 @@ func TestTrap22_half_a_transaction_is_dropped(t *testing.T) {
 
 		followsAnother(t, f)
 	})
-	t.Run("a node is killed with it, and its rows are others by then", func(t *testing.T) {
-		_, f, _ := halfReceived(t)
-		f.stop()
-		f.Close()
-		f.boot()
-		f.open()
-		f.exec("INSERT INTO t.t VALUES (10, 'in the way')")
-		followsAnother(t, f)
-	})
 	t.Run("a node stops, and gets it whole from the next source", func(t *testing.T) {
 		p, f, all := halfReceived(t)
 		ctx, at := within(t, limit), time.Now()
