@@ -1,9 +1,6 @@
 package mysql
 
 import (
-	"io"
-	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,9 +59,9 @@ func halfReceived(t *testing.T) (p, f *opsNode, all gtid.Set) {
 	p.open()
 	ctx := within(t, limit)
 	require.NoError(t, p.EnsureAccount(ctx, procCreds.Node("f"), false))
-	cut := newWire(t, procAddr(p.cfg))
+	cut := newLink(t, procAddr(p.cfg))
 	src := p.source(f, false)
-	src.Port = cut.Addr().(*net.TCPAddr).Port
+	src.Port = cut.port()
 	require.NoError(t, f.Follow(ctx, src))
 	p.exec("INSERT INTO t.t VALUES (1, 'whole')")
 	whole := p.st().Executed
@@ -78,7 +75,7 @@ func halfReceived(t *testing.T) (p, f *opsNode, all gtid.Set) {
 	})
 	require.True(t, f.st().Replica.Half.IsEmpty(), "the rest may still come")
 	p.stop()
-	cut.end()
+	cut.close()
 
 	require.NoError(t, f.StopReceiver(ctx))
 	st := f.st()
@@ -87,56 +84,4 @@ func halfReceived(t *testing.T) (p, f *opsNode, all gtid.Set) {
 	require.True(t, st.Position().Equal(whole), "half a transaction is not held")
 	require.NoError(t, f.WaitDrained(ctx))
 	return p, f, all
-}
-
-// wire is a link to a server that carries so many more bytes and then nothing, without breaking.
-type wire struct {
-	net.Listener
-	left   atomic.Int64
-	broken chan struct{}
-}
-
-func newWire(t *testing.T, to string) *wire {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	w := &wire{Listener: l, broken: make(chan struct{})}
-	w.left.Store(1 << 60)
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			go func() { <-w.broken; _, _ = client.Close(), server.Close() }()
-			go func() { _, _ = io.Copy(server, client) }()
-			go w.carry(client, server)
-		}
-	}()
-	return w
-}
-
-func (w *wire) carry(to io.Writer, from io.Reader) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := from.Read(buf)
-		if err != nil || w.left.Add(-int64(n)) < 0 {
-			return
-		}
-		if _, err := to.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-// end breaks every connection and takes no new one.
-func (w *wire) end() {
-	_ = w.Close()
-	close(w.broken)
 }

@@ -1,9 +1,10 @@
 package mysql
 
 import (
-	"io"
+	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,9 +114,10 @@ func TestTrap17_a_marker_frees_who_waits_for_a_lost_acknowledgement(t *testing.T
 	}
 }
 
-// link is a line to a server that can lose what the other side answers.
+// link is a line to a server that can lose what the other side answers, and stop in the middle of what the server says.
 type link struct {
 	l    net.Listener
+	left atomic.Int64 // bytes that the server's side may still say
 	to   string
 	mu   sync.Mutex
 	mute bool
@@ -127,11 +129,9 @@ func newLink(t testing.TB, to string) *link {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	k := &link{l: l, to: to}
+	k.left.Store(math.MaxInt64)
 	go k.serve()
-	t.Cleanup(func() {
-		l.Close()
-		k.cut()
-	})
+	t.Cleanup(k.close)
 	return k
 }
 
@@ -152,8 +152,22 @@ func (k *link) serve() {
 		k.now = append(k.now, replica, source)
 		k.mute = false
 		k.mu.Unlock()
-		go func() { _, _ = io.Copy(replica, source) }()
+		go k.says(replica, source)
 		go k.answers(source, replica)
+	}
+}
+
+// says carries what the server says, as much as is left.
+func (k *link) says(replica, source net.Conn) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := source.Read(buf)
+		if err != nil || k.left.Add(-int64(n)) < 0 {
+			return
+		}
+		if _, err := replica.Write(buf[:n]); err != nil {
+			return
+		}
 	}
 }
 
@@ -182,6 +196,12 @@ func (k *link) silence() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mute = true
+}
+
+// close breaks every connection and takes no new one.
+func (k *link) close() {
+	k.l.Close()
+	k.cut()
 }
 
 func (k *link) cut() {

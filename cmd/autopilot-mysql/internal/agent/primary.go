@@ -90,7 +90,8 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 }
 
 // cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), that
-// the applier holds no rows of a transaction that will not come any more, and that no client is there: a follower serves readers, and none of them may write before everything is in force.
+// the applier holds no rows of a transaction that will not come any more, and that no client is there: a follower serves
+// readers, and none of them may write before everything is in force.
 func (a *Agent) cutReaders(f roles.Facts) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if f.MySQL.Receiver != roles.Off {
