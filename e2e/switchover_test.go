@@ -154,24 +154,25 @@ func TestWritesComeBack(t *testing.T) {
 		before := c.WaitWhole(3)
 		target := standby(before)
 		said := len(c.Log(target.Name))
-		frozen := make(chan bool)
-		go func() { frozen <- freezeWhenReady(before, target) }()
+		answered, frozen := make(chan struct{}), make(chan bool)
+		go func() { frozen <- freezeBeforeOffer(before, target, answered) }()
 		at := time.Now()
 		r := ask(t, before, target.Name)
-		require.True(t, <-frozen, "the candidate was never ready")
+		close(answered)
+		require.True(t, <-frozen || try < tries, "no hand-over was seen to come as far as the offer: %+v", r)
 		if !strings.Contains(r.Outcome, "has not taken over within") && try < tries {
 			_ = syscall.Kill(target.Pids.Agent, syscall.SIGCONT) // its guard may have replaced it by now
 			continue
 		}
 		require.Equal(t, "failed", r.State, "%+v", r)
-		require.Contains(t, c.Log(before.Primary), `"op":"make-offer"`, "%+v", r)
+		require.True(t, strings.Contains(c.Log(before.Primary), `"op":"make-offer"`), "%+v", r)
 		require.Contains(t, r.Outcome, "has not taken over within")
 		w.WaitAcksSince(time.Now(), 50)
 		gap := w.Gap(at)
 		c.Signal(target.Pids.Agent, syscall.SIGCONT)
 		after := c.WaitWhole(3)
 		require.Equal(t, before.Primary, after.Primary)
-		require.NotContains(t, c.Log(target.Name)[said:], `"took over"`)
+		require.False(t, strings.Contains(c.Log(target.Name)[said:], `"took over"`))
 		t.Logf("%s; gap at the client %v", r.Outcome, gap)
 		break
 	}
@@ -179,28 +180,55 @@ func TestWritesComeBack(t *testing.T) {
 	c.Down()
 }
 
-// freezeWhenReady stops the agent of a candidate as soon as it says that it is ready.
-func freezeWhenReady(d harness.Document, target harness.Node) bool {
-	for deadline := time.Now().Add(harness.FailoverLimit); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if strings.Contains(nodeRecord(d, target.Name), `"ready":`) {
+// freezeBeforeOffer stops the agent of a candidate once nothing is missing any more for the offer: it has next to nothing left
+// to apply, and the other standby has turned to it. It returns false if that was not seen before the request was answered.
+func freezeBeforeOffer(d harness.Document, target harness.Node, answered <-chan struct{}) bool {
+	for {
+		select {
+		case <-answered:
+			return false
+		case <-time.After(2 * time.Millisecond):
+		}
+		drained, turned := false, false
+		for name, record := range nodeRecords(d) {
+			drained = drained || name == target.Name && record.Drained != 0
+			turned = turned || record.Chained.To != "" && record.Armed
+		}
+		if drained && turned {
 			return syscall.Kill(target.Pids.Agent, syscall.SIGSTOP) == nil
 		}
 	}
-	return false
 }
 
-// nodeRecord is what a node says about itself in Consul, as text; "" when that cannot be read.
-func nodeRecord(d harness.Document, name string) string {
-	resp, err := http.Get("http://" + d.Consul + "/v1/kv/mysql/" + d.Cluster + "/nodes/" + name + "~?recurse")
+// nodeRecord is the part of what a node says about itself in Consul that tells how far a hand-over is.
+type nodeRecord struct {
+	Name    string `json:"name"`
+	Drained uint64 `json:"drained"`
+	Armed   bool   `json:"armed"`
+	Chained struct {
+		To string `json:"to"`
+	} `json:"chained"`
+}
+
+// nodeRecords are the records of all nodes by name; empty when they cannot be read.
+func nodeRecords(d harness.Document) map[string]nodeRecord {
+	resp, err := http.Get("http://" + d.Consul + "/v1/kv/mysql/" + d.Cluster + "/nodes/?recurse")
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer resp.Body.Close()
 	var found []struct{ Value []byte }
-	if json.NewDecoder(resp.Body).Decode(&found) != nil || len(found) == 0 {
-		return ""
+	if json.NewDecoder(resp.Body).Decode(&found) != nil {
+		return nil
 	}
-	return string(found[0].Value)
+	out := map[string]nodeRecord{}
+	for _, entry := range found {
+		var r nodeRecord
+		if json.Unmarshal(entry.Value, &r) == nil {
+			out[r.Name] = r
+		}
+	}
+	return out
 }
 
 // TestASwitchoverIsRefusedOrUndone: what cannot be done changes nothing, and says why; a candidate that freezes in the middle

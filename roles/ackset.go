@@ -197,7 +197,8 @@ func excess(f Facts) Inc {
 }
 
 // removeAcker is REMOVE: the acker's stream ends first (a time-out is never that), then enough of the others must hold
-// everything up to now, and only then the record changes.
+// everything up to now, and only then the record changes. Before its stream ends the others must have answered once: while
+// one of them says nothing (its process hangs, its mysqld goes on), an acker that was locked out would stay locked out.
 func removeAcker(f Facts) (Step, bool) {
 	sync := f.View.Sync
 	for _, a := range sync.Ackers() {
@@ -206,10 +207,17 @@ func removeAcker(f Facts) (Step, bool) {
 		}
 		n := f.View.Nodes[a]
 		disarmed := f.View.replaced(a) || follows(f, n) && !n.ArmedWanted && !n.Armed && n.Receiver != ""
-		if !disarmed && open(f, a.Name()) {
-			return Step{Op: Lock, Node: a, Why: a.Name() + " leaves the ack set: ending its stream"}, true
-		}
 		next := sync.Without(a)
+		if !disarmed && open(f, a.Name()) {
+			could := couldQuestion(f, a)
+			switch s, ask := ensureAsked(f, could); {
+			case len(confirmed(f, could, next.Ackers())) >= next.Acks:
+				return Step{Op: Lock, Node: a, Why: a.Name() + " leaves the ack set: ending its stream"}, true
+			case ask:
+				return s, true
+			}
+			continue
+		}
 		what := removeQuestion(a, n, sync)
 		if s, ask := ensureAsked(f, what); ask {
 			return s, true
@@ -229,6 +237,16 @@ func removeQuestion(a Inc, n Node, sync Sync) string {
 		return fmt.Sprintf("remove %s at %d", a, sync.Ver)
 	}
 	return fmt.Sprintf("remove %s at %d with receiver %s", a, sync.Ver, n.Receiver)
+}
+
+// couldQuestion is what a checkpoint is for when it finds out whether the others answer, before acker a is locked out: anew
+// with every hand-over, since one that answered before the last may be what made that fail.
+func couldQuestion(f Facts, a Inc) string {
+	what := fmt.Sprintf("remove %s at %d: could the others do without it", a, f.View.Sync.Ver)
+	if f.chains(a) {
+		what += fmt.Sprintf(", for hand-over %d", f.Handing.Seq)
+	}
+	return what
 }
 
 // AfterUnlock is what is left of the questions once node i may stream again: an answer to an older one says nothing about

@@ -70,7 +70,8 @@ func TestARebuiltAckerLeavesInOrder(t *testing.T) {
 	f := ledThree()
 	f.View.Requests = []roles.Request{asked(roles.RequestRebuild, peer, roles.RequestOptions{})}
 	ops, _ := walk(t, &f)
-	require.Equal(t, []roles.Op{roles.Lock, roles.Ask, roles.WriteSync}, ops[:3], "its stream ends first, then the others confirm, only then the record")
+	require.Equal(t, []roles.Op{roles.Ask, roles.Lock, roles.Ask, roles.WriteSync}, ops[:4],
+		"the others answer; then its stream ends, then they confirm, and only then the record")
 	require.False(t, f.View.Sync.Has(peer))
 	require.Equal(t, 1, f.View.Sync.Acks, "the promise holds")
 	require.NotContains(t, ops, roles.Dismiss)

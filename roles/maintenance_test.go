@@ -38,6 +38,9 @@ func TestMaintenance(t *testing.T) {
 		edit(f.View, i, func(n *roles.Node) { n.ArmedWanted, n.Armed, n.Receiver, n.Healthy = true, true, "r", true })
 	}
 	d := roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Ask), d.Why)
+	answer(&f, d, stranger)
+	d = roles.Decide(roles.Primary, f)
 	require.True(t, does(d, roles.Lock), d.Why)
 	require.Contains(t, d.Why, "b leaves the ack set")
 

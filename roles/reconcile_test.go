@@ -235,6 +235,39 @@ func TestAnAckerThatIsBackIsLetIn(t *testing.T) {
 	require.Equal(t, roles.Unlock, d.Steps[0].Op)
 }
 
+// answer adds what the named followers say to the question that d asks.
+func answer(f *roles.Facts, d roles.Decision, by ...roles.Inc) {
+	c := roles.Checkpoint{Seq: uint64(len(f.Checkpoints) + 1), For: d.Steps[0].For}
+	f.Checkpoints = append(f.Checkpoints, c)
+	for _, i := range by {
+		edit(f.View, i, func(n *roles.Node) {
+			n.Confirms = append(n.Confirms, roles.Confirmation{Seq: c.Seq, Receiver: n.Receiver})
+		})
+	}
+}
+
+// The candidate of a hand-over hangs, and its mysqld goes on: it cannot say that it holds what the other standby
+// acknowledged, so the other stays where it is. Locked out, it would be missing for as long as the candidate says nothing.
+func TestNobodyIsLockedOutBeforeTheOthersAnswer(t *testing.T) {
+	f := ledThree()
+	f.Handing = &roles.Handing{Handover: roles.Handover{Seq: 7, To: peer, Term: f.View.Sync.Term, Chain: []roles.Inc{stranger}}, Limit: time.Minute}
+	d := roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Ask), d.Why)
+	first := d
+	answer(&f, d)
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "nobody answers")
+
+	f.Handing.Seq = 8 // the candidate answers at last; that says nothing about the next hand-over
+	edit(f.View, peer, func(n *roles.Node) { n.Confirms = []roles.Confirmation{{Seq: 1, Receiver: n.Receiver}} })
+	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Ask), d.Why)
+	require.NotEqual(t, first.Steps[0].For, d.Steps[0].For)
+	answer(&f, d, peer)
+	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Lock), d.Why)
+	require.Equal(t, stranger, d.Steps[0].Node)
+}
+
 // Two of three ackers are tagged nofailover while every commit needs two: they acknowledge nothing any more, so commits
 // wait, and nothing but their removal ends that. They still hold everything and can say so.
 func TestAckersThatMayNotAcknowledgeAnyMoreAreRemoved(t *testing.T) {

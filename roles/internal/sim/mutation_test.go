@@ -45,7 +45,7 @@ func mutations() []mutation {
 		{name: "alone without lock and version", plan: scripted(lateSelf)},
 		{name: "K below the promise", plan: three},
 		{name: "fence leaves clients and waiters", plan: scripted(lateAck)},
-		{name: "attached without a new version", plan: scripted(lateRemove)},
+		{name: "attached without a new version", plan: plan{nodes: 3, k: 1, steps: 1200, script: lateRemove}},
 		{name: "a void node votes", plan: leader},
 		{name: "a reboot voids nothing", plan: three},
 		{name: "relay_log_recovery=ON", plan: three},
