@@ -97,7 +97,8 @@ func (p *plain) shutdown() {
 }
 
 // TestAdoptAReplicaSet: an ordinary source and its asynchronous replica are shut down in order and become the nodes of a
-// cluster with --adopt. No file is copied, no transaction lost, accounts and data are there, and each can be the primary.
+// cluster with --adopt. No file is copied, no transaction lost, accounts and data are there, each can be the primary, and an
+// empty node joins them.
 // Without --adopt their directories are not touched.
 func TestAdoptAReplicaSet(t *testing.T) {
 	c := harness.New(t, nil)
@@ -166,6 +167,11 @@ func TestAdoptAReplicaSet(t *testing.T) {
 	c.WaitNewPrimary(d.Primary, d.Term)
 	c.WaitWhole(2)
 	w.WaitAcks(20)
+
+	c.Add(1) // an empty node beside them gets its data as in any cluster
+	d = c.WaitWhole(3)
+	added := filepath.Join(c.Dir, "nodes", "node3")
+	require.Equal(t, "3", plainValue(t, plainDB(t, filepath.Join(added, "run", "mysql.sock"), plainPassword), "SELECT COUNT(*) FROM shop.t"))
 	w.Verify(c)
 	c.Down()
 }

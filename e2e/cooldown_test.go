@@ -56,9 +56,10 @@ func TestCooldown(t *testing.T) {
 	fourth := whole(2)
 	c.Kill(fourth.Primary)
 	waitFor(t, "the status says that this failover is held back too", func() bool { return strings.Contains(c.Status(), "held back for another") })
-	works(t, fourth, "failover")
+	id := killedTerminal(t, fourth, "failover") // and whose terminal ends before it is done
 	c.Wait("the operator's failover", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == first.Primary && d.Term > fourth.Term })
 	require.Less(t, time.Since(f.Last.At), cooldown, "the machine was so slow that the time was over")
+	require.Contains(t, works(t, fourth, "history", "--request", id), first.Primary+" is the primary", "another terminal sees the outcome")
 	w.WaitAcks(20)
 	w.Verify(c)
 	c.Down()

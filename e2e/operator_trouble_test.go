@@ -3,7 +3,10 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -171,39 +174,118 @@ func terminalKilled(t *testing.T, c *harness.Cluster) {
 	requireDone(t, d, id)
 	require.Equal(t, target, c.WaitNewPrimary(d.Primary, d.Term).Primary)
 
-	written := 0
-	for i := range 12 {
-		want := fmt.Sprintf("failovers-per-hour=%d", 30+i)
-		ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-		cmd := operatorCommand(ctx, t, d, "config", "set", want)
-		require.NoError(t, cmd.Start())
-		time.Sleep(time.Duration(i) * 10 * time.Millisecond) // the moment of the kill is what varies
-		_ = cmd.Process.Kill()                               // it may have ended
-		_ = cmd.Wait()
-		cancel()
-		inForce := false
-		waitFor(t, want+" to be in force and in the history, or neither", func() bool { // what the killed command sent may still be on its way
-			inForce = false
-			for _, line := range strings.Split(works(t, d, "config", "show"), "\n") {
-				f := strings.Fields(line)
-				inForce = inForce || len(f) == 3 && f[0]+"="+f[1] == want
-			}
-			told := 0
-			for _, e := range historyOf(t, d).History {
-				if e.Kind == "settings" && strings.HasSuffix(e.Why, " set "+want) {
-					told++
-				}
-			}
-			return told <= 1 && inForce == (told == 1)
-		})
-		if inForce {
-			written++
-		}
-	}
-	t.Logf("%d of 12 settings were written before the kill", written)
-	works(t, d, "config", "set", "failovers-per-hour=")
+	id = killedSnapshot(t, d)
+	waitFor(t, "the snapshot that the killed terminal asked for", func() bool { return snapshotRequests(t, d)[id].State == "done" })
+	made := snapshotRequests(t, d)[id].Snapshot
+	require.Contains(t, works(t, d, "snapshot", "list", "--store", d.Store), made, "another terminal sees it")
+	killedRecords(t, d)
 	c.WaitWhole(3)
 	w.Verify(c)
+}
+
+// killedRecords kills orders that write one record, each a little later than the one before.
+func killedRecords(t *testing.T, d harness.Document) {
+	node := d.Others()[0].Name
+	status := func(words string) bool { return strings.Contains(works(t, d, "status"), words) }
+	paused := func() bool { return status("paused by tester@") }
+	away := func() bool { return status(node + " is in maintenance by tester@") }
+	written := map[string]int{}
+	for i := range 8 {
+		setting := fmt.Sprintf("failovers-per-hour=%d", 30+i)
+		for _, o := range []struct {
+			args    []string
+			kind    string
+			inForce func() bool
+			finish  []string // what the order wanted, whatever became of it
+		}{
+			{[]string{"config", "set", setting}, "settings", func() bool {
+				return strings.Contains(strings.Join(strings.Fields(works(t, d, "config", "show")), " "), strings.Replace(setting, "=", " ", 1)+" cluster")
+			}, nil},
+			{[]string{"pause"}, "pause", paused, []string{"pause"}},
+			{[]string{"resume"}, "resume", func() bool { return !paused() }, []string{"resume"}},
+			{[]string{"pause", node}, "pause", away, []string{"pause", node}},
+			{[]string{"resume", node}, "resume", func() bool { return !away() }, []string{"resume", node}},
+		} {
+			told := func() (n int) {
+				for _, e := range historyOf(t, d).History {
+					if e.Kind == o.kind {
+						n++
+					}
+				}
+				return n
+			}
+			before := told()
+			ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+			cmd := operatorCommand(ctx, t, d, o.args...)
+			require.NoError(t, cmd.Start())
+			time.Sleep(time.Duration(i) * 8 * time.Millisecond) // the moment of the kill is what varies
+			_ = cmd.Process.Kill()                              // it may have ended
+			_ = cmd.Wait()
+			cancel()
+			what := strings.Join(o.args, " ")
+			inForce := false
+			waitFor(t, what+" to be in force and in the history, or neither", func() bool { // what the killed command sent may still be on its way
+				n := told()
+				inForce = o.inForce()
+				return n <= before+1 && inForce == (n == before+1)
+			})
+			if inForce {
+				written[o.kind]++
+			}
+			if o.finish != nil {
+				works(t, d, o.finish...)
+			}
+		}
+	}
+	t.Logf("written before the kill: %v of 8 settings, 16 pauses, 16 resumes", written)
+	works(t, d, "config", "set", "failovers-per-hour=")
+}
+
+// snapshotRequest is the part of an operator's wish for a snapshot that tells what became of it.
+type snapshotRequest struct{ State, Snapshot string }
+
+// snapshotRequests are the wishes that Consul holds, by their IDs.
+func snapshotRequests(t *testing.T, d harness.Document) map[string]snapshotRequest {
+	t.Helper()
+	resp, err := http.Get("http://" + d.Consul + "/v1/kv/mysql/" + d.Cluster + "/snapshot/requests/?recurse")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	out := map[string]snapshotRequest{}
+	if resp.StatusCode == http.StatusNotFound {
+		return out
+	}
+	var found []struct {
+		Key   string
+		Value []byte
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&found))
+	for _, entry := range found {
+		var r snapshotRequest
+		require.NoError(t, json.Unmarshal(entry.Value, &r))
+		out[path.Base(entry.Key)] = r
+	}
+	return out
+}
+
+// killedSnapshot asks for a snapshot, kills the command as soon as its request is written, and returns the request's ID.
+func killedSnapshot(t *testing.T, d harness.Document) (id string) {
+	t.Helper()
+	before := snapshotRequests(t, d)
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := operatorCommand(ctx, t, d, "snapshot", "create")
+	require.NoError(t, cmd.Start())
+	waitFor(t, "the request to be written", func() bool {
+		for name := range snapshotRequests(t, d) {
+			if _, old := before[name]; !old {
+				id = name
+			}
+		}
+		return id != ""
+	})
+	_ = cmd.Process.Kill() // it may have ended by itself
+	_ = cmd.Wait()         // and says that it was killed
+	return id
 }
 
 // requireDone demands that the history, which is written a moment later, has the request as done by this operator.

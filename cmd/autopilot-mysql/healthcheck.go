@@ -27,7 +27,7 @@ type healthcheck struct {
 
 // Help is the long text of `healthcheck --help`.
 func (*healthcheck) Help() string {
-	return "Asks the node in the same container and ends with 0 or 1. As a container's health check use livez: it never restarts a node for a trouble of the cluster."
+	return "Asks the node in the same container and ends with 0 or 1. As a container's health check use livez: it never restarts a node for a trouble of the cluster.\n\nExample: autopilot-mysql healthcheck readyz"
 }
 
 // Run is called by kong.

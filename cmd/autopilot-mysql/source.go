@@ -27,7 +27,7 @@ func (n *nodeSource) Self() (httpapi.Self, bool) {
 	}
 	own := sh.Node
 	own.Session = "self" // it answers, so it is alive, whatever Consul thinks
-	self := httpapi.Self{Doc: cluster.NodeDocOf(own, sh.View.Sync), Answers: sh.MySQL.Ready, At: sh.At}
+	self := httpapi.Self{Doc: cluster.NodeDocOf(own, sh.View.Sync), Answers: sh.MySQL.Ready, At: sh.At, MaxLag: sh.MaxLag}
 	_, self.Leads = n.a.Lease()
 	if r := sh.Status.Replica; r != nil && r.SQLErrno != 0 {
 		self.Applier = r.SQLError

@@ -36,6 +36,15 @@ func TestFSM(t *testing.T) {
 	require.Zero(t, code, out)
 }
 
+// TestMoreCommandsHaveAnExample is about the commands that the command line gets from elsewhere.
+func TestMoreCommandsHaveAnExample(t *testing.T) {
+	for _, c := range handlers().More {
+		code, out, errs := call(t, c.Name, "--help")
+		require.Zero(t, code, errs)
+		require.Contains(t, out, "Example: autopilot-mysql "+c.Name)
+	}
+}
+
 // TestAdviceNamesCommandsThatExist reads what the program tells operators to type.
 func TestAdviceNamesCommandsThatExist(t *testing.T) {
 	advice := regexp.MustCompile("autopilot-mysql ((?:config |playground )?[a-z]+)")

@@ -161,6 +161,7 @@ type Shown struct {
 	At     time.Time    // of the turn
 	Status mysql.Status // as last answered; MySQL says whether it still answers
 	MySQL  roles.MySQL
+	MaxLag time.Duration // the setting, as in force
 }
 
 // checkedHistory remembers whose history this node's position was compared with.

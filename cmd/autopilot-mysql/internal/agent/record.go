@@ -211,7 +211,7 @@ func (a *Agent) publish(_ context.Context, f roles.Facts) {
 		a.remember(f)
 	}
 	view, extra, _, _ := a.watch.current(a.Params.H)
-	a.shown.Store(&Shown{State: n.State, Node: n, View: view, Extra: extra, At: time.Now(), Status: a.status, MySQL: f.MySQL})
+	a.shown.Store(&Shown{State: n.State, Node: n, View: view, Extra: extra, At: time.Now(), Status: a.status, MySQL: f.MySQL, MaxLag: a.settings().MaxLag})
 }
 
 // Shown is what the HTTP side shows; nil before the first turn. Safe for concurrent use.

@@ -41,6 +41,11 @@ type Command struct {
 	ConsulBin string        `help:"Consul to use (default: found or fetched)." placeholder:"PATH"`
 }
 
+// Help is the long text of `demo --help`.
+func (*Command) Help() string {
+	return "Needs no container and no configuration: MySQL and Consul are looked for, or fetched. Everything runs on the loopback address and is gone afterwards, unless --dir keeps its files.\n\nExample: autopilot-mysql demo"
+}
+
 // Run plays the demo. It fails if anything promised was not seen.
 func (c *Command) Run(ctx context.Context, k *kong.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -8,8 +8,8 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
-// defaultMaxLag is the lag up to which a reader counts as usable when the request does not say: the default of --max-lag.
-const defaultMaxLag = 10 * time.Second
+// asSet is the limit of a request that names none: the setting max-lag of the cluster.
+const asSet time.Duration = -1
 
 // verdict answers a check: ok, or the sentence why not.
 type verdict struct {
@@ -24,7 +24,7 @@ type verdict struct {
 // that way.
 func check(judge func(maxLag time.Duration) verdict) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		limit := defaultMaxLag
+		limit := asSet
 		if q := r.URL.Query().Get("max_lag"); q != "" {
 			d, err := time.ParseDuration(q)
 			if err != nil || d < 0 {
@@ -90,6 +90,9 @@ func leads(s Self) string {
 // reads is why this node is not one to read from.
 func reads(s Self, limit time.Duration) string {
 	n := s.Doc
+	if limit == asSet {
+		limit = s.MaxLag
+	}
 	switch {
 	case n.State != string(roles.Standby) && n.State != string(roles.Replica):
 		return isNot(s, "a standby or replica")

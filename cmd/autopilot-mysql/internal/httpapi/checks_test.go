@@ -29,7 +29,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func clock() time.Time { return now }
 
 func node(state roles.State, edit ...func(*Self)) fixed {
-	s := Self{Doc: cluster.NodeDoc{Name: "db1", State: string(state), Healthy: true, Reason: "so it is"}, Answers: true, At: now, Leads: state == roles.Primary}
+	s := Self{Doc: cluster.NodeDoc{Name: "db1", State: string(state), Healthy: true, Reason: "so it is"}, Answers: true, At: now, MaxLag: 10 * time.Second, Leads: state == roles.Primary}
 	for _, e := range edit {
 		e(&s)
 	}
@@ -98,6 +98,10 @@ func TestMaxLag(t *testing.T) {
 			require.Equal(t, want, ask(t, node(roles.Standby, lag(6)), http.MethodGet, path+query).Code, path+query)
 		}
 	}
+	set := func(d time.Duration) func(*Self) { return func(s *Self) { s.MaxLag = d } }
+	require.Equal(t, 503, ask(t, node(roles.Standby, lag(6), set(5*time.Second)), http.MethodGet, "/replica").Code, "the setting of the cluster")
+	require.Equal(t, 200, ask(t, node(roles.Standby, lag(60), set(time.Minute)), http.MethodGet, "/replica").Code)
+	require.Equal(t, 503, ask(t, node(roles.Standby, lag(60), set(time.Minute)), http.MethodGet, "/replica?max_lag=5s").Code, "what is asked for wins")
 }
 
 func TestLivenessIsAboutThisProcessOnly(t *testing.T) {

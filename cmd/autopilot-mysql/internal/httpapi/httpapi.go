@@ -22,6 +22,8 @@ type Self struct {
 	Applier string
 	// At is when the node last looked at itself.
 	At time.Time
+	// MaxLag is the setting max-lag, as it is now in force here: a reader further behind is not one to read from.
+	MaxLag time.Duration
 }
 
 // Source is where the answers come from; safe for concurrent use. ok is false before the node knows anything.

@@ -32,7 +32,7 @@ func (f fixed) History() ([]cluster.HistoryEntry, bool) {
 func node(state string, healthy bool, lag float64) httpapi.Self {
 	return httpapi.Self{
 		Doc:   cluster.NodeDoc{Name: "n1", State: state, Healthy: healthy, LagSeconds: lag},
-		Leads: state == "primary" && healthy, Answers: healthy, At: time.Now(),
+		Leads: state == "primary" && healthy, Answers: healthy, At: time.Now(), MaxLag: 10 * time.Second,
 	}
 }
 

@@ -18,6 +18,9 @@ type Command struct {
 	Env       bool   `help:"Print KEY=value lines for the tests instead of JSON."`
 }
 
+// Help is the long text of `parts --help`.
+func (*Command) Help() string { return "Example: autopilot-mysql parts --env" }
+
 // Run finds the parts, prints where they are to standard output and the progress to standard error.
 func (c *Command) Run(ctx context.Context, k *kong.Context) error {
 	p, err := Find(ctx, Options{Mysqld: c.Mysqld, Consul: c.ConsulBin, HAProxy: c.HAProxy, Offline: c.Offline, Progress: k.Stderr})
