@@ -256,15 +256,32 @@ func snapshotRaces(t *testing.T, rounds int) []string {
 		began := time.Now()
 		d := c.WaitWhole(3)
 		victim := d.Others()[rand.IntN(2)].Name
+		said := len(c.Log(victim))
 		m.do(loseDisk(t, c, victim))
 		c.WaitWhole(3)
 		w.WaitAcks(20)
 		s.list()
-		lines = append(lines, fmt.Sprintf("round %d: the snapshot was %s when %s started without data; a whole cluster %v later", i+1, m.name, victim,
-			time.Since(began).Round(time.Second)))
+		lines = append(lines, fmt.Sprintf("round %d: the snapshot was %s when %s started without data; %s; a whole cluster %v later", i+1, m.name, victim,
+			dataCame(t, c.Log(victim)[said:]), time.Since(began).Round(time.Second)))
 	}
 	v := w.Verify(c)
 	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))
+}
+
+// dataCame is how a node says that it got its data.
+func dataCame(t *testing.T, log string) string {
+	t.Helper()
+	way := "from nowhere"
+	for _, line := range strings.Split(log, "\n") {
+		switch {
+		case strings.Contains(line, `"msg":"restored snapshot"`):
+			way = "data from the snapshot"
+		case strings.Contains(line, `"msg":"cloned a member"`):
+			way = "data cloned from a member"
+		}
+	}
+	require.NotEqual(t, "from nowhere", way, "%s", harness.Tail(log, 20))
+	return way
 }
 
 // snapshotKills kills the agent, mysqld or the whole node that takes or restores a snapshot, or the store, at random

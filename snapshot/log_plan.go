@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
@@ -61,6 +62,9 @@ type LogPlan struct {
 	// Lost are pieces behind the last step that cannot be used: nobody can tell
 	// what they held.
 	Lost []BadPiece
+	// Unread are openings behind a step that cannot be used: what the cluster gave
+	// up when those terms began cannot be told from the rest.
+	Unread []BadPiece
 }
 
 // limits tells for each line and term what of its chunks is still part of the
@@ -132,9 +136,10 @@ func (l *Log) Plan(m Manifest, from gtid.Set, t Target) LogPlan {
 }
 
 // planIn is Plan for the history that ends with one line.
-func (l *Log) planIn(last int, m Manifest, from gtid.Set, t Target) LogPlan {
-	p := LogPlan{From: from, Target: t, Reach: from}
+func (l *Log) planIn(last int, m Manifest, from gtid.Set, t Target) (p LogPlan) {
+	p = LogPlan{From: from, Target: t, Reach: from}
 	lim := l.limitsUpTo(last)
+	defer func() { p.Unread = l.unreadBehind(p.Steps, lim, last) }()
 	wanted := func(set gtid.Set) gtid.Set {
 		if t.GTIDs == nil {
 			return set
@@ -163,6 +168,26 @@ func (l *Log) planIn(last int, m Manifest, from gtid.Set, t Target) LogPlan {
 	return p
 }
 
+// unreadBehind are the unusable openings, up to and including line last, of later
+// terms than the first of the steps. One in front of an opening that can be used
+// does no harm: what was given up before that is not in it either.
+func (l *Log) unreadBehind(steps []Step, lim limits, last int) (out []BadPiece) {
+	if len(steps) == 0 {
+		return nil
+	}
+	behind := steps[0].Chunk.termDir(steps[0].Chunk.Term)
+	if n := len(lim.openings); n > 0 {
+		behind = max(behind, lim.openings[n-1].termDir(lim.openings[n-1].Term))
+	}
+	for _, b := range l.Bad {
+		within := last < 0 || path.Dir(path.Dir(b.Key))+"/" <= l.Lines[last].dir()
+		if path.Base(b.Key) == openingName && path.Dir(b.Key)+"/" > behind && within {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // badBehind are the unusable pieces of which no later chunk tells whether they
 // are missed.
 func (l *Log) badBehind(steps []Step, m Manifest) (out []BadPiece) {
@@ -176,7 +201,7 @@ func (l *Log) badBehind(steps []Step, m Manifest) (out []BadPiece) {
 		}
 	}
 	for _, b := range l.Bad {
-		if b.Key > last {
+		if b.Key > last && path.Base(b.Key) != openingName { // for those see unreadBehind
 			out = append(out, b)
 		}
 	}
@@ -204,6 +229,8 @@ func (p LogPlan) Why() error {
 		return fmt.Errorf("the snapshot holds transactions that are not wanted: %s", p.From.Subtract(*t.GTIDs))
 	case t.GTIDs != nil && p.Reach.Contains(*t.GTIDs):
 		return nil
+	case t.GTIDs == nil && len(p.Unread) > 0:
+		return fmt.Errorf("what the cluster gave up cannot be told from the rest: %w; name exactly what the database shall hold, as a GTID set", p.Unread[0].Err)
 	case p.Gap != nil && !p.mayStopBefore():
 		return p.Gap
 	case len(p.Lost) > 0 && !p.mayStopBefore():

@@ -167,6 +167,27 @@ func TestLogOfDeposedPrimary(t *testing.T) {
 	requireReaches(t, s, from(1, ""), toSecond(30, 0), "1-5:20-21")
 }
 
+// TestLogWithADamagedOpening: without what a term began with nobody knows what was given up then. Only a later term that can
+// be read, or an exact set, leads on.
+func TestLogWithADamagedOpening(t *testing.T) {
+	s, line := newDir(t), someLine(1)
+	openLog(t, s, line, 1, "")
+	putLog(t, s, nil, line, 1, 1, "", 1, 9)
+	openLog(t, s, line, 2, "1-6") // 7 to 9 were given up
+	putLog(t, s, nil, line, 2, 1, "1-6", 20, 22)
+	key := Opening{Line: line, Term: 2}.key()
+	put(t, s, key, get(t, s, key)[:20])
+	for _, target := range []Target{{}, toSecond(30, 0)} {
+		require.ErrorContains(t, plan(t, s, from(1, ""), target).Why(), key)
+	}
+	requireReaches(t, s, from(1, ""), toGTIDs("1-6:20-21"), "1-6:20-21")
+	requireReaches(t, s, from(1, ""), toGTIDs("1-5"), "1-5")
+
+	openLog(t, s, line, 3, "1-6:20-22")
+	requireReaches(t, s, from(1, ""), Target{}, "1-6:20-22")
+	requireReaches(t, s, from(1, ""), toSecond(30, 0), "1-6:20-22")
+}
+
 // TestLogGap: a chunk that is gone, cut short, flipped or swapped is never passed over in silence.
 func TestLogGap(t *testing.T) {
 	build := func(t *testing.T) (Store, []Chunk) {

@@ -3,10 +3,13 @@
 package snapbench
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,13 +67,18 @@ func measure(t testing.TB) {
 	byHand, ours := filepath.Join(c.Dir, "by-hand"), filepath.Join(c.Dir, "ours")
 	m.step("by hand: download | zstd -d | tar -x, sync", func() { h.restore(byHand) })
 	require.NoError(t, os.RemoveAll(byHand))
-	m.step("snapshot restore", func() { restore(t, c, ours) })
+	var peak int
+	m.step("snapshot restore", func() { peak = restore(t, c, ours) })
+	r.peaks = append(r.peaks, fmt.Sprintf("the restore command: %d MiB", peak>>20))
+	require.Less(t, peak, memoryLimit, "bytes of the restore command")
 	require.NoError(t, os.RemoveAll(ours))
 	r.ratio("snapshot restore beside copying the same by hand (target 1.30)", m.took(4), m.took(3))
 
 	m.step("CLONE INSTANCE into a directory", func() { h.clone() })
 	m.step("a new standby from the snapshot, until it follows", func() { c.Add(1) })
 	r.ratio("a new standby from the snapshot beside CLONE INSTANCE alone", m.took(6), m.took(5))
+	r.ratio("snapshot create (compressed and uploaded) beside CLONE INSTANCE into a directory (neither)", m.took(2), m.took(5))
+	r.ratio("snapshot restore beside CLONE INSTANCE into a directory", m.took(4), m.took(5))
 	m.step("snapshot create, on the standby", func() { create(t, c) })
 	for _, n := range c.Doc().Nodes {
 		peak := harness.PeakMemory(t, n.Pids.Agent)
@@ -90,10 +98,17 @@ func create(t testing.TB, c *harness.Cluster) {
 	require.NoError(t, err)
 }
 
-// restore is `snapshot restore`.
-func restore(t testing.TB, c *harness.Cluster, into string) {
+// restore is `snapshot restore`; it returns the most memory that was resident, in bytes.
+func restore(t testing.TB, c *harness.Cluster, into string) int {
 	t.Helper()
 	d := c.Doc()
-	_, err := c.Command(stepLimit, "snapshot", "restore", "--cluster", d.Cluster, "--store", d.Store, "--into", into)
-	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), stepLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, harness.Binary(t), "snapshot", "restore", "--cluster", d.Cluster, "--store", d.Store, "--into", into)
+	cmd.Env = append(os.Environ(), s3server.Env()...)
+	out, err := cmd.CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	require.True(t, ok)
+	return int(usage.Maxrss) << 10 // Linux counts in KiB
 }
