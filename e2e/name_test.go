@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,4 +73,36 @@ func twin(t *testing.T, c *harness.Cluster, name, dir string) (int, string) {
 	_ = cmd.Run()
 	t.Logf("ended after %v: %s", time.Since(began), harness.Tail(out.String(), 3))
 	return cmd.ProcessState.ExitCode(), strings.TrimSpace(out.String())
+}
+
+// TestTwoClustersOfOneService: a second cluster under another name and the same service names would take the first one's
+// writes, so it is never created. Where it happens all the same, the status says so.
+func TestTwoClustersOfOneService(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 1})
+	d := c.Wait("a primary", harness.ReadyLimit, func(d harness.Document) bool { return d.Primary != "" })
+	waitFor(t, "the first cluster to be found", func() bool { return len(consulServices(t, d, "mysql-primary")) == 1 })
+	n := newNode(t)
+	n.args["--consul"], n.args["--cluster"], n.args["--service"] = d.Consul, "other", "mysql"
+	ctx, cancel := context.WithTimeout(context.Background(), refusalLimit)
+	defer cancel()
+	out, err := n.command(ctx, harness.Binary(t)).CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit, "%s", out)
+	require.Equal(t, 3, exit.ExitCode(), "%s", out)
+	last := harness.Tail(string(out), 1)
+	for _, words := range []string{"service mysql-primary", d.Primary, `cluster "` + d.Cluster + `"`, "--service"} {
+		require.Contains(t, last, words)
+	}
+	require.NoDirExists(t, filepath.Join(n.args["--datadir"], "data"))
+	require.Equal(t, []string{d.Primary}, consulServices(t, d, "mysql-primary"))
+	require.NotContains(t, string(c.Consul(http.MethodGet, "/v1/kv/mysql/other/?keys", nil)), "cluster", "it was not created")
+
+	c.Consul(http.MethodPut, "/v1/agent/service/register", []byte(`{"ID": "stranger", "Name": "mysql-primary", "Address": "127.0.0.1", "Port": 1}`))
+	waitFor(t, "the status to name the stranger", func() bool {
+		s := c.Status()
+		return strings.Contains(s, "service mysql-primary in Consul also leads to stranger at 127.0.0.1:1") && strings.Contains(s, "--service")
+	})
+	c.Consul(http.MethodPut, "/v1/agent/service/deregister/stranger", nil)
+	waitFor(t, "the status to forget it", func() bool { return !strings.Contains(c.Status(), "stranger") })
+	c.Down()
 }

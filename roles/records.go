@@ -252,6 +252,8 @@ type Node struct {
 	Datadir    string  `json:"datadir,omitempty"`
 	// Kept says that differences of former incarnations lie in the node's directory, and why.
 	Kept string `json:"kept,omitempty"`
+	// Neighbour names, at a primary, a server of somebody else under the names of this cluster's services.
+	Neighbour string `json:"neighbour,omitempty"`
 	// Held is why the winner of the election does not take over yet; the next two are the settings behind that.
 	Held             string `json:"held,omitempty"`
 	CooldownMS       int64  `json:"cooldown_ms,omitempty"`

@@ -107,7 +107,7 @@ func assemble(ctx context.Context, inv *cli.Invocation, s *config.Settings, g *g
 		MySQLVersion: version,
 		Settings:     s, Params: params, Guard: g, Store: m.Store(client.Store()),
 		Session:  m.Session(client.Session(s.Name, params, cluster.KeysOf(s.Cluster).Prefix)),
-		Services: client.Services(), Snapshots: snapshots.store, SnapshotKeys: snapshots.keys, SnapshotRate: snapshots.rate, HTTPAddr: httpAddr(s, l),
+		Services: client.Services(), Discovery: client.Services(), Snapshots: snapshots.store, SnapshotKeys: snapshots.keys, SnapshotRate: snapshots.rate, HTTPAddr: httpAddr(s, l),
 		OnTransition: m.Transition, OnSnapshot: m.Snapshot,
 		OnPromotion: func(p agent.Promotion) { m.Promotion(p.Planned, p.Phases, p.Gap) },
 		Log:         inv.Log.With("node", s.Name, "cluster", s.Cluster),

@@ -44,6 +44,8 @@ type Deps struct {
 	Store    election.Store
 	Session  election.Session
 	Services election.Services
+	// Discovery finds what others have registered; nil: nobody is looked for.
+	Discovery election.Discovery
 	// Snapshots is nil when no store is configured.
 	Snapshots snapshot.Store
 	// SnapshotKeys encrypt and decrypt what goes there; nil: nothing is encrypted.
@@ -75,6 +77,7 @@ type Agent struct {
 	watch   *watch
 	record  *record
 	catalog *catalog
+	others  neighbours
 	history *historian
 	desk    requestDesk
 	live    liveSettings
@@ -217,6 +220,7 @@ func New(d Deps) (*Agent, error) {
 	a.history = &historian{store: d.Store, keys: a.keys, seen: a.watch.historyKeys, kick: make(chan struct{}, 1)}
 	a.guardPID, a.agentPID = os.Getppid(), os.Getpid()
 	a.catalog = newCatalog(d.Services, d.Params, s, d.Log)
+	a.others.catalog, a.others.set = d.Discovery, s
 	a.shots, a.archive = newSnapshotter(a), newArchiver(a)
 	a.attic = newAttic(s.Datadir, s.Cluster, d.Snapshots, d.SnapshotKeys, d.Log)
 	a.volume = newVolume(s.Datadir, a.wake)
@@ -245,7 +249,7 @@ func (a *Agent) Run(ctx context.Context) (code int, reason string) {
 	}
 	a.adopt(ctx)
 	var all sync.WaitGroup
-	for _, f := range []func(context.Context){a.watch.run, a.keeper.run, a.record.run, a.catalog.run, a.shots.run, a.archive.run, a.volume.run, a.attic.run, a.history.run, a.hearHangUp} {
+	for _, f := range []func(context.Context){a.watch.run, a.keeper.run, a.record.run, a.catalog.run, a.others.run, a.shots.run, a.archive.run, a.volume.run, a.attic.run, a.history.run, a.hearHangUp} {
 		all.Go(func() { f(ctx) })
 	}
 	code, reason = a.loop(ctx)

@@ -56,6 +56,9 @@ func (a *Agent) endWithoutLease(ctx context.Context, cancel context.CancelFunc) 
 }
 
 func (a *Agent) firstData(ctx context.Context, say func(string)) error {
+	if err := a.others.refusal(ctx); err != nil {
+		return err
+	}
 	if err := a.clearData(ctx); err != nil {
 		return err
 	}

@@ -149,6 +149,10 @@ func (a *Agent) ownRecord(f roles.Facts) roles.Node {
 		Maintenance: f.Self.Maintenance, Login: a.login(), Leaving: f.Stop, Errant: f.Errant, Kept: a.attic.say(),
 		CooldownMS: f.Set.Cooldown.Milliseconds(), FailoversPerHour: f.Set.FailoversPerHour,
 	}
+	a.others.leads.Store(n.Open != 0)
+	if n.Open != 0 {
+		n.Neighbour = a.others.says()
+	}
 	if n.State == roles.Failover && f.View.Leader.Free() {
 		n.Held = roles.HeldBack(f)
 	}

@@ -30,6 +30,10 @@ func (d *Doc) judge(v roles.View) {
 		}
 	}
 	d.Problems = append(d.Problems, versionProblems(d)...)
+	if h, ok := v.ValidPrimary(); ok && h.Neighbour != "" {
+		d.Problems = append(d.Problems, Problem{What: h.Neighbour + ": applications cannot tell it from " + h.Name,
+			Do: "give one of the two another service name: the setting --service, the same on all of its nodes"})
+	}
 	// The primary's own trouble and what is dead come before what is on its way.
 	slices.SortStableFunc(d.Problems, func(a, b Problem) int { return d.rank(a) - d.rank(b) })
 	d.Problems = append(d.Problems, lasting(d)...)

@@ -67,7 +67,12 @@ func TestJudgement(t *testing.T) {
 		"applier stopped": {func(v *roles.View) { change(*v, "db2", func(n *roles.Node) { n.Healthy = false }) }, Degraded, 1, "db2", "does not replicate", "tries again", "rebuild db2"},
 		"lagging": {func(v *roles.View) { change(*v, "db2", func(n *roles.Node) { n.Caught, n.LagSeconds = false, 90 }) }, Degraded, 1, "db2", "90 s",
 			"caught up", "primary key"},
-		"paused":          {func(v *roles.View) { v.Paused = true }, Degraded, 1, "", "paused", "nobody takes over", "resume"},
+		"paused": {func(v *roles.View) { v.Paused = true }, Degraded, 1, "", "paused", "nobody takes over", "resume"},
+		"a stranger": {func(v *roles.View) {
+			change(*v, "db1", func(n *roles.Node) {
+				n.Neighbour = `service mysql-primary in Consul also leads to node a of cluster "blog" at b:1`
+			})
+		}, Degraded, 1, "", "cannot tell it from db1", "-", "--service"},
 		"alone":           {func(v *roles.View) { v.Sync.Acks = 0 }, Degraded, 1, "", "no standby holds", "by itself", "-"},
 		"one node":        {func(v *roles.View) { *v = single(*v) }, Degraded, 1, "", "only one node", "-", "start more nodes"},
 		"electing":        {func(v *roles.View) { headless(v) }, Broken, 2, "", "2 of its 2 ackers", "living members", "-"},
