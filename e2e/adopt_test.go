@@ -169,7 +169,7 @@ func TestAdoptAReplicaSet(t *testing.T) {
 	w.WaitAcks(20)
 
 	c.Add(1) // an empty node beside them gets its data as in any cluster
-	d = c.WaitWhole(3)
+	c.WaitWhole(3)
 	added := filepath.Join(c.Dir, "nodes", "node3")
 	require.Equal(t, "3", plainValue(t, plainDB(t, filepath.Join(added, "run", "mysql.sock"), plainPassword), "SELECT COUNT(*) FROM shop.t"))
 	w.Verify(c)

@@ -118,7 +118,7 @@ func TestAlerts(t *testing.T) {
 
 	frozen := d.Node(d.Primary)
 	c.Signal(frozen.Pids.Agent, syscall.SIGSTOP)
-	d = c.WaitNewPrimary(d.Primary, d.Term)
+	c.WaitNewPrimary(d.Primary, d.Term)
 	c.Signal(frozen.Pids.Agent, syscall.SIGCONT)
 	a.fire("the primary's agent frozen", "FailedOver", "GuardKilled")
 	d = c.WaitWhole(3)

@@ -33,7 +33,8 @@ func TestExamplesNameKnownSettings(t *testing.T) {
 			text, err := os.ReadFile(path)
 			for _, name := range regexp.MustCompile(`\bAUTOPILOT_[A-Z0-9_]+`).FindAllString(string(text), -1) {
 				found++
-				require.Truef(t, strings.Contains(string(reference), "`"+name+"`"), "%s in %s is no setting", name, path)
+				known := strings.Contains(string(reference), "`"+name+"`") // the reference is too long to be shown
+				require.Truef(t, known, "%s in %s is no setting", name, path)
 			}
 			return err
 		}))

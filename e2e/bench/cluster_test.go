@@ -36,7 +36,7 @@ func setUp(t testing.TB, o harness.Options, writers int) *stand {
 	s.end = cancel
 	s.fleet = start(inConsul(ctx, d.Consul), open, writers)
 	t.Cleanup(func() { s.fleet.stop(); cancel() })
-	require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+	require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 	return s
 }
 

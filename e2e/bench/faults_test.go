@@ -48,7 +48,7 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 				i--
 				continue
 			}
-			require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+			require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 			end()
 			g := s.fleet.longest(began)
 			own.add(q.GapMS)
@@ -80,7 +80,7 @@ func failovers(o harness.Options, writers, count int, target float64, hit func(*
 			began := time.Now()
 			hit(s, d)
 			after := s.WaitNewPrimary(d.Primary, d.Term)
-			require.NoError(t, s.fleet.settle(time.Now(), 50, time.Minute))
+			require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 			g := s.fleet.longest(began)
 			at.took(g.Client)
 			e := s.promotion(after.Term)

@@ -1,3 +1,4 @@
+// Package bench measures the pauses that faults and hand-overs make for clients, beside what people would use instead.
 package bench
 
 import (
@@ -160,8 +161,11 @@ func (f *fleet) count() (acked, failed int) {
 	return len(f.acks), f.failed
 }
 
-// settle waits until n writes were acknowledged by clients after from.
-func (f *fleet) settle(from time.Time, n int, limit time.Duration) error {
+// settled is how many acknowledged writes show that clients have found a primary.
+const settled = 50
+
+// settle waits until that many writes were acknowledged by clients after from.
+func (f *fleet) settle(from time.Time, limit time.Duration) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		f.mu.Lock()
 		have, last := 0, f.last
@@ -171,11 +175,11 @@ func (f *fleet) settle(from time.Time, n int, limit time.Duration) error {
 			}
 		}
 		f.mu.Unlock()
-		if have >= n {
+		if have >= settled {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d writes acknowledged within %v; last error: %w", have, n, limit, last)
+			return fmt.Errorf("%d of %d writes acknowledged within %v; last error: %w", have, settled, limit, last)
 		}
 	}
 }
@@ -215,13 +219,6 @@ func (f *fleet) longest(from time.Time) gap {
 func (f *fleet) stop() {
 	f.cancel()
 	f.wg.Wait()
-}
-
-// forget drops the books of writes that were checked.
-func (f *fleet) forget() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.acks = nil
 }
 
 // lost are the acknowledged writes that a server does not have.

@@ -28,7 +28,7 @@ func newByHand(t testing.TB, writers int) *byHand {
 	h.board.show(h.primary.addr())
 	h.fleet = start(h.board, openBare, writers)
 	t.Cleanup(h.fleet.stop)
-	require.NoError(t, h.fleet.settle(time.Now(), 50, time.Minute))
+	require.NoError(t, h.fleet.settle(time.Now(), time.Minute))
 	return h
 }
 
@@ -170,7 +170,7 @@ func floor(t *testing.T, r *result) {
 			h.calm()
 			began := time.Now()
 			kind.do()
-			require.NoError(t, h.fleet.settle(time.Now(), 50, time.Minute))
+			require.NoError(t, h.fleet.settle(time.Now(), time.Minute))
 			g := h.fleet.longest(began)
 			r.of(kind.name, "ms").took(g.Client)
 			t.Logf("%s: %.1f ms", kind.name, ms(g.Client))
@@ -227,7 +227,7 @@ func newGroup(t testing.TB, tuned bool, writers int) *group {
 	}
 	g.fleet = start(polled(ctx, func(ctx context.Context) string { return groupPrimary(ctx, pools) }), openBare, writers)
 	t.Cleanup(func() { g.fleet.stop(); cancel() })
-	require.NoError(t, g.fleet.settle(time.Now(), 50, time.Minute))
+	require.NoError(t, g.fleet.settle(time.Now(), time.Minute))
 	return g
 }
 
@@ -279,7 +279,7 @@ func groups(tuned bool) func(*testing.T, *result) {
 			require.NotNil(t, p)
 			began := time.Now()
 			do(p)
-			require.NoError(t, g.fleet.settle(time.Now().Add(100*time.Millisecond), 50, 2*time.Minute))
+			require.NoError(t, g.fleet.settle(time.Now().Add(100*time.Millisecond), 2*time.Minute))
 			got := g.fleet.longest(began)
 			r.of(name, "ms").took(got.Client)
 			t.Logf("%s: %.1f ms", name, ms(got.Client))

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, strings.Count(string(picture), "<circle"))
 	for d := xml.NewDecoder(strings.NewReader(string(picture))); ; {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			break
 		} else {
 			require.NoError(t, err)

@@ -70,7 +70,9 @@ func TestTheLockMovesWhenItsAgentIsLost(t *testing.T) {
 				return err == nil && held && s.Pass(t.Context()) == nil
 			}
 			for end := time.Now().Add(p.C + time.Second); time.Now().Before(end); time.Sleep(p.I) { // longer than the lost check would have lasted
-				require.True(t, held() || held(), "one late answer is allowed")
+				if !held() { // one late answer is allowed
+					require.True(t, held())
+				}
 			}
 			require.False(t, got.Load(), "nobody got the lock in between")
 			info, _, err := raw(t, srv).Session().Info(from, nil)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -223,7 +223,7 @@ func (c *Cluster) WaitSame() Contents {
 		}
 		different := ""
 		for name, one := range all {
-			if same && !assert.ObjectsAreEqual(first, one) {
+			if same && !reflect.DeepEqual(first, one) {
 				different = name
 			}
 		}

@@ -30,7 +30,7 @@ var (
 	textNumbers  = map[string]text{"": {}}
 )
 
-func init() {
+func init() { //nolint:gochecknoinits // tables that every fact is looked up in
 	for i := 1; i < len(incNames); i++ {
 		n := inc(i)
 		incNames[i] = roles.NewInc(nodeNames[n.node()], n.rebuilds(), fmt.Sprintf("%08x-0000-0000-0000-000000000000", i))

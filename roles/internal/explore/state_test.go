@@ -93,10 +93,10 @@ const (
 	on
 )
 
-func (s *server) position() set  { return s.exec | s.recv }
-func (s *server) undrained() set { return s.recv &^ s.exec }
-func (s *server) has() set       { return s.exec | s.wait | s.recv }
-func (s *server) open() bool     { return s.up && !s.ro && !s.offline }
+func (v *server) position() set  { return v.exec | v.recv }
+func (v *server) undrained() set { return v.recv &^ v.exec }
+func (v *server) has() set       { return v.exec | v.wait | v.recv }
+func (v *server) open() bool     { return v.up && !v.ro && !v.offline }
 
 // follow is what a follower has confirmed.
 type follow struct {

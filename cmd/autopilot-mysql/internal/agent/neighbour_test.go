@@ -64,6 +64,6 @@ func TestNeighbours(t *testing.T) {
 	}
 	n := neighbours{catalog: found(nil), set: set}
 	var r *Refusal
-	require.False(t, errors.As(n.refusal(t.Context()), &r), "without an answer nobody is refused for good")
+	require.NotErrorAs(t, n.refusal(t.Context()), &r, "without an answer nobody is refused for good")
 	require.Error(t, n.refusal(t.Context()))
 }

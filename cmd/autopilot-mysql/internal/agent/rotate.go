@@ -314,7 +314,7 @@ func (a *Agent) rotateUser(ctx context.Context, f roles.Facts, u *userPassword) 
 	text, err := config.ReadSecret(u.file)
 	if err != nil {
 		a.tellRotation(u.what, u.file+" cannot be used: "+err.Error())
-		return nil
+		return nil //nolint:nilerr // it was told
 	}
 	if text != u.now {
 		if u.former == "" {
