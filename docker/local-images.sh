@@ -39,4 +39,7 @@ if ! have autopilot-mysql-s3:local; then
 	printf 'FROM scratch\nCOPY versitygw /versitygw\nENTRYPOINT ["/versitygw"]\n' >"$work/s3/Dockerfile"
 	build -t autopilot-mysql-s3:local "$work/s3"
 fi
+size() { docker image inspect --format '{{.Size}}' "$1"; }
+all=$(size autopilot-mysql:local) from=$(size "$base")
+echo "autopilot-mysql:local has $((all / 1000000)) MB: its base $((from / 1000000)) MB, this program $(((all - from) / 1000000)) MB"
 echo "export MYSQL_IMAGE=autopilot-mysql:local APP_IMAGE=autopilot-mysql-example:local CONSUL_IMAGE=autopilot-mysql-consul:local S3_IMAGE=autopilot-mysql-s3:local"
