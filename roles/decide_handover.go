@@ -100,16 +100,28 @@ func prepareOffer(f Facts) (Step, bool) {
 	case p.For > p.Limit:
 		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, cmp.Or(notReady(f), "it has too much left to apply")))
 	case notReady(f) != "":
-		return Step{}, false
+		return tellWaiting(f, notReady(f))
 	case c.Drained != p.Seq && p.Throttled > throttleLimit:
 		return drop(p.To.Name() + " has too much left to apply, even with the writes slowed down")
 	case c.Drained != p.Seq && p.Throttled == 0 && !c.Caught: // that far behind it would not get there in time
-		return Step{}, false
+		return tellWaiting(f, p.To.Name()+" is catching up")
 	case c.Drained != p.Seq:
 		delay := min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost)
 		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + p.To.Name() + " has applied what it received"}, f.Throttle < delay
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
+}
+
+// tellWaiting tells the operator what a hand-over waits for that is not done in a moment.
+func tellWaiting(f Facts, what string) (Step, bool) {
+	what = "preparing " + f.Handing.To.Name() + " while writes go on: " + what
+	for _, r := range f.View.Requests {
+		if r.ID == f.Handing.Request && r.State == RequestRunning && r.Progress != what && f.Handing.For > tellAfter {
+			r.Progress = what
+			return Step{Op: MoveRequest, Request: &r, Why: what}, true
+		}
+	}
+	return Step{}, false
 }
 
 // throttleOver reports whether commits are slowed down for nothing: there is no hand-over any more, or it has had its time,
@@ -135,7 +147,7 @@ func notReady(f Facts) string {
 		n := f.View.Nodes[i]
 		switch {
 		case f.View.Sync.Has(i) && leaving(f, i):
-			return i.Name() + " is still in the ack set"
+			return i.Name() + " is in the ack set until " + p.To.Name() + " has said that it holds everything"
 		case n.Alive() && !(n.isChained(p.Handover) && n.Armed && n.Receiver != "") && patient:
 			return i.Name() + " has not turned to " + p.To.Name()
 		}

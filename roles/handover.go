@@ -77,6 +77,8 @@ const (
 	// chainPatience is how long a candidate that is prepared, and lets followers in, waits for them. Without them the first
 	// commits of the new term wait a little longer.
 	chainPatience = 4 * time.Second
+	// tellAfter is when an operator is told what his hand-over waits for; most are over by then.
+	tellAfter = time.Second
 	// nearlyDrained is how many received transactions a candidate may still have to apply when writes end: they are applied
 	// while nobody can write. Once it has said so it does not take it back before notDrained: its record must not change with
 	// every look.

@@ -339,6 +339,22 @@ func TestAStoppingPrimaryHandsOverOnceAndThenLetsGo(t *testing.T) {
 	require.Equal(t, roles.StepDown, roles.Decide(roles.Primary, f).Event, "there is nobody to hand over to")
 }
 
+func TestAnOperatorIsToldWhatIsWaitedFor(t *testing.T) {
+	f := planned()
+	f.Handing.Request = "r1"
+	f.View.Requests = []roles.Request{{ID: "r1", Kind: roles.RequestSwitchover, State: roles.RequestRunning, Node: "b", Ver: 8}}
+	edit(f.View, peer, func(n *roles.Node) { n.Ready = 0 })
+	f.Handing.For = time.Second / 2
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "it is over in a moment")
+	f.Handing.For = 2 * time.Second
+	d := roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.MoveRequest), d.Why)
+	require.Equal(t, roles.RequestRunning, d.Steps[0].Request.State)
+	require.Contains(t, d.Steps[0].Request.Progress, "b is not prepared")
+	f.View.Requests[0] = *d.Steps[0].Request
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "once")
+}
+
 func TestARequestAlwaysEnds(t *testing.T) {
 	r := roles.Request{ID: "r1", Kind: roles.RequestSwitchover, State: roles.RequestRunning, Node: "b", Ver: 8}
 	f := leading()
