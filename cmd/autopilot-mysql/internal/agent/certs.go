@@ -14,7 +14,7 @@ type certificates struct {
 	srv   *mysql.Server // the one that was asked which files it uses
 	files []string
 	seen  map[string]stamp
-	tried map[string]stamp
+	tried map[string]stamp // nil: nobody knows what the server has read
 }
 
 // stamp tells one content of a file from another without reading it: a key may not be readable for us.
@@ -23,10 +23,10 @@ type stamp struct {
 	size int64
 }
 
-// look reloads when a file has changed and the files are the same at two looks in a row, so that certificate and key
-// are both there.
+// look reloads when a file has changed, and once for every server: it may have been replaced between the server's start and
+// the first look.
 func (c *certificates) look(ctx context.Context, a *Agent) {
-	if c.srv != a.srv { // a new server has read them at its start
+	if c.srv != a.srv {
 		files, err := a.srv.TLSFiles(ctx)
 		if err != nil {
 			return
@@ -37,24 +37,32 @@ func (c *certificates) look(ctx context.Context, a *Agent) {
 			}
 		}
 		*c = certificates{srv: a.srv, files: files}
-		c.seen = c.stamps()
-		c.tried = c.seen
+	}
+	changed := c.tried != nil
+	if !c.due(c.stamps()) {
 		return
 	}
-	now := c.stamps()
-	if !equalStamps(now, c.seen) { // it may not be all of it yet
-		c.seen = now
-		return
-	}
-	if equalStamps(now, c.tried) {
-		return
-	}
-	c.tried = now
 	if err := a.srv.ReloadTLS(ctx); err != nil {
 		a.Log.Error("the new TLS certificates cannot be used; mysqld goes on with the former ones", "err", err)
 		return
 	}
-	a.Log.Info("TLS certificates read again; open connections keep the former ones")
+	if changed {
+		a.Log.Info("TLS certificates read again; open connections keep the former ones")
+	}
+}
+
+// due tells whether the files are to be read: not before they are the same at two looks in a row, so that certificate and
+// key are both there.
+func (c *certificates) due(now map[string]stamp) bool {
+	if !equalStamps(now, c.seen) {
+		c.seen = now
+		return false
+	}
+	if len(now) == 0 || c.tried != nil && equalStamps(now, c.tried) {
+		return false
+	}
+	c.tried = now
+	return true
 }
 
 func (c *certificates) stamps() map[string]stamp {
