@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/agent"
@@ -45,12 +46,8 @@ func (n *nodeSource) Cluster() (cluster.Doc, bool) {
 }
 
 // History is what the cluster remembers.
-func (n *nodeSource) History() ([]cluster.HistoryEntry, bool) {
-	sh := n.a.Shown()
-	if sh == nil {
-		return nil, false
-	}
-	return sh.Extra.History(), true
+func (n *nodeSource) History(ctx context.Context) ([]cluster.HistoryEntry, error) {
+	return n.a.History(ctx)
 }
 
 // Sample is what a scrape sees.

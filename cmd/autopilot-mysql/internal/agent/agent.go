@@ -217,7 +217,7 @@ func New(d Deps) (*Agent, error) {
 		log: d.Log, keep: s.Policy == "keep", probe: a.probe, holder: a.holder, kick: make(chan struct{}, 1),
 	}
 	a.record = &record{store: d.Store, session: d.Session, keys: a.keys, kick: make(chan struct{}, 1)}
-	a.history = &historian{store: d.Store, keys: a.keys, seen: a.watch.historyKeys, kick: make(chan struct{}, 1)}
+	a.history = &historian{store: d.Store, keys: a.keys, kick: make(chan struct{}, 1)}
 	a.guardPID, a.agentPID = os.Getppid(), os.Getpid()
 	a.catalog = newCatalog(d.Services, d.Params, s, d.Log)
 	a.others.catalog, a.others.set = d.Discovery, s

@@ -16,18 +16,25 @@ const (
 	historyBacklog = 50
 	// historyRetry is the pause after a failed write.
 	historyRetry = time.Second
+	// trimAfter is how long after an entry the history is looked at for what is too old: what was written may be the news of
+	// a failover, which has no time for that.
+	trimAfter = 10 * time.Second
+	// historyFresh is for how long one read of the history serves everybody who asks.
+	historyFresh = time.Second
 )
 
 // historian writes what is worth remembering to Consul, beside the loop. Safe for concurrent use.
 type historian struct {
 	store election.Store
 	keys  cluster.Keys
-	// seen lists the keys of the entries there are, the oldest first.
-	seen func() []string
+	kick  chan struct{}
 
 	mu      sync.Mutex
 	pending []cluster.HistoryEntry
-	kick    chan struct{}
+
+	reading sync.Mutex // one read at a time
+	last    []cluster.HistoryEntry
+	lastAt  time.Time
 }
 
 // add remembers e. It never waits.
@@ -47,27 +54,75 @@ func (h *historian) add(e cluster.HistoryEntry) {
 
 // run writes until ctx ends; what could not be written is tried again. Writing an entry twice is harmless: its key is its own.
 func (h *historian) run(ctx context.Context) {
+	var trim <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.kick:
-		}
-		for ctx.Err() == nil {
-			e, ok := h.first()
-			if !ok {
-				break
-			}
-			wctx, cancel := context.WithTimeout(ctx, recordTimeout)
-			done, _, err := h.store.Txn(wctx, h.keys.WriteHistory(e, h.seen())...)
-			cancel()
-			if err != nil || !done {
-				pause(ctx, historyRetry)
-				continue
-			}
-			h.drop(e)
+			h.write(ctx)
+			trim = time.After(trimAfter)
+		case <-trim:
+			trim = nil
+			h.trim(ctx)
 		}
 	}
+}
+
+// write writes what waits.
+func (h *historian) write(ctx context.Context) {
+	for ctx.Err() == nil {
+		e, ok := h.first()
+		if !ok {
+			return
+		}
+		wctx, cancel := context.WithTimeout(ctx, recordTimeout)
+		done, _, err := h.store.Txn(wctx, h.keys.WriteHistory(e))
+		cancel()
+		if err != nil || !done {
+			pause(ctx, historyRetry)
+			continue
+		}
+		h.drop(e)
+	}
+}
+
+// trim forgets what is too old; what it cannot do now is done after the next entry.
+func (h *historian) trim(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	for {
+		v, err := h.store.Read(ctx, h.keys.History(), false)
+		ops := cluster.TrimHistory(v)
+		if err != nil || len(ops) == 0 {
+			return
+		}
+		if ok, _, err := h.store.Txn(ctx, ops...); err != nil || !ok {
+			return
+		}
+	}
+}
+
+// entries are what the cluster remembers, the oldest first.
+func (h *historian) entries(ctx context.Context) ([]cluster.HistoryEntry, error) {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	if !h.lastAt.IsZero() && time.Since(h.lastAt) < historyFresh {
+		return h.last, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	v, err := h.store.Read(ctx, h.keys.History(), false)
+	if err != nil {
+		return nil, err
+	}
+	h.last, h.lastAt = cluster.ParseHistory(v), time.Now()
+	return h.last, nil
+}
+
+// History is what the cluster remembers, the oldest first, as it was at most a second ago. Safe for concurrent use.
+func (a *Agent) History(ctx context.Context) ([]cluster.HistoryEntry, error) {
+	return a.history.entries(ctx)
 }
 
 func (h *historian) first() (cluster.HistoryEntry, bool) {

@@ -69,7 +69,7 @@ func (s *flaky) Txn(ctx context.Context, ops ...election.Op) (bool, string, erro
 func TestAnEntryIsTriedUntilItIsWritten(t *testing.T) {
 	store, keys := &flaky{Memory: election.NewMemory()}, cluster.KeysOf("shop")
 	store.fails.Store(2)
-	h := &historian{store: store, keys: keys, seen: func() []string { return nil }, kick: make(chan struct{}, 1)}
+	h := &historian{store: store, keys: keys, kick: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { h.run(ctx); close(ended) }()
@@ -82,10 +82,30 @@ func TestAnEntryIsTriedUntilItIsWritten(t *testing.T) {
 	<-ended
 }
 
+func TestTheHistoryIsTrimmedAndReadOnceForEverybody(t *testing.T) {
+	store, keys := election.NewMemory(), cluster.KeysOf("shop")
+	for i := range cluster.HistoryKeep + 100 {
+		putAll(t, store, keys.WriteHistory(cluster.HistoryEntry{At: time.Unix(int64(i), 0), Node: "db1", Term: uint64(i)}))
+	}
+	h := &historian{store: store, keys: keys, kick: make(chan struct{}, 1)}
+	all, err := h.entries(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, cluster.HistoryKeep+100)
+	h.trim(t.Context())
+	all, err = h.entries(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, cluster.HistoryKeep+100, "as it was a moment ago")
+	h.lastAt = h.lastAt.Add(-historyFresh)
+	all, err = h.entries(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, cluster.HistoryKeep)
+	require.Equal(t, uint64(100), all[0].Term)
+}
+
 func TestHistoryOutlivesASilentConsul(t *testing.T) {
 	store, keys := election.NewMemory(), cluster.KeysOf("shop")
 	store.Partition("", true)
-	h := &historian{store: store, keys: keys, seen: func() []string { return nil }, kick: make(chan struct{}, 1)}
+	h := &historian{store: store, keys: keys, kick: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { h.run(ctx); close(ended) }()

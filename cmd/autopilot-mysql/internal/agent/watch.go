@@ -140,13 +140,6 @@ func (w *watch) sinceBack() time.Duration {
 	return max(w.now()-w.back, 1)
 }
 
-// historyKeys lists the entries of the history there are, the oldest first.
-func (w *watch) historyKeys() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.extra.HistoryKeys()
-}
-
 // pause waits for d or the end of ctx.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

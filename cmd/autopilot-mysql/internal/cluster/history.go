@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -102,35 +103,34 @@ func (k Keys) HistoryKey(e HistoryEntry) string {
 	return k.History() + e.At.UTC().Format("20060102T150405.000000Z") + "-" + who
 }
 
-// WriteHistory is the transaction that adds an entry and forgets what is beyond the newest HistoryKeep of those seen.
-func (k Keys) WriteHistory(e HistoryEntry, seen []string) []election.Op {
-	ops := []election.Op{election.Set(k.HistoryKey(e), Encode(e))}
-	const most = 30 // a transaction takes 64 steps
-	for _, old := range seen[:max(0, min(most, len(seen)+1-HistoryKeep))] {
+// WriteHistory adds an entry.
+func (k Keys) WriteHistory(e HistoryEntry) election.Op {
+	return election.Set(k.HistoryKey(e), Encode(e))
+}
+
+// TrimHistory forgets what is beyond the newest HistoryKeep entries of a read of History; nothing if there are no more. One
+// transaction takes 64 steps, so it may have to be repeated.
+func TrimHistory(v election.View) []election.Op {
+	keys := slices.Sorted(maps.Keys(v.KVs))
+	const most = 60
+	var ops []election.Op
+	for _, old := range keys[:max(0, min(most, len(keys)-HistoryKeep))] {
 		ops = append(ops, election.Delete(old))
 	}
 	return ops
 }
 
-// History reads the entries of a view, the oldest first; what cannot be read is left out.
-func (x Extra) History() []HistoryEntry {
-	out := make([]HistoryEntry, 0, len(x.history))
-	for _, kv := range x.history {
+// ParseHistory are the entries of a read of History, the oldest first; what cannot be read is left out.
+func ParseHistory(v election.View) []HistoryEntry {
+	out := make([]HistoryEntry, 0, len(v.KVs))
+	for _, key := range slices.Sorted(maps.Keys(v.KVs)) {
+		kv := v.KVs[key]
 		var e HistoryEntry
 		if json.Unmarshal(kv.Value, &e) == nil && !e.At.IsZero() {
 			out = append(out, e)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b HistoryEntry) int { return a.At.Compare(b.At) })
-	return out
-}
-
-// HistoryKeys are the keys of all entries, the oldest first.
-func (x Extra) HistoryKeys() []string {
-	out := make([]string, len(x.history))
-	for i, kv := range x.history {
-		out[i] = kv.Key
-	}
 	return out
 }
 

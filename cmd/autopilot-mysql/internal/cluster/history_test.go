@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,8 +22,6 @@ func TestGarbageBesideTheProtocolBlindsNobody(t *testing.T) {
 	add(k.Request("2"), Encode(roles.Request{ID: "2", State: roles.RequestDone}))
 	add(k.Request("3"), []byte("{"))
 	add(k.Request("4"), Encode(roles.Request{ID: "another", State: roles.RequestOpen}))
-	add(k.History()+"1", []byte("{"))
-	add(k.History()+"2", Encode(HistoryEntry{Why: "no time"}))
 	add(k.Settings(), []byte("["))
 	add(k.Pause(), []byte("["))
 	add(k.Removed("db9~1~u"), nil)
@@ -29,14 +30,36 @@ func TestGarbageBesideTheProtocolBlindsNobody(t *testing.T) {
 	require.Len(t, v.Requests, 1, "unfinished ones")
 	require.Equal(t, uint64(7), v.Requests[0].Ver)
 	require.Len(t, x.Requests, 2)
-	require.Empty(t, x.History())
-	require.Len(t, x.HistoryKeys(), 2, "so that they are forgotten too some day")
 	require.True(t, v.Paused)
 	require.True(t, v.Removed["db9~1~u"])
 	require.Contains(t, x.SettingsTrouble, "mysql/shop/settings")
 
 	d := Build("shop", v, x, "", "")
 	require.Contains(t, d.Problems[len(d.Problems)-1].What, "settings cannot be read")
+}
+
+// TestTheHistoryForgetsTheOldest, also what nobody can read.
+func TestTheHistoryForgetsTheOldest(t *testing.T) {
+	k := KeysOf("shop")
+	require.NotContains(t, k.History(), k.Prefix, "it is not read along with the records")
+	v := election.View{KVs: map[string]election.KV{}}
+	for i := range HistoryKeep + 70 {
+		e := HistoryEntry{At: time.Unix(int64(i), 0).UTC(), Node: "db1", Term: uint64(i)}
+		v.KVs[k.HistoryKey(e)] = election.KV{Key: k.HistoryKey(e), Value: Encode(e)}
+	}
+	torn, timeless := k.HistoryKey(HistoryEntry{At: time.Unix(2, 0), Node: "db1"}), k.History()+"2000"
+	v.KVs[torn] = election.KV{Key: torn, Value: []byte("{")}
+	v.KVs[timeless] = election.KV{Key: timeless, Value: Encode(HistoryEntry{Why: "no time"})}
+	entries := ParseHistory(v)
+	require.Len(t, entries, HistoryKeep+69)
+	require.Equal(t, uint64(0), entries[0].Term)
+	require.Equal(t, uint64(3), entries[2].Term)
+	require.Len(t, TrimHistory(v), 60, "as many as one transaction takes")
+	for range 60 {
+		delete(v.KVs, slices.Min(slices.Collect(maps.Keys(v.KVs))))
+	}
+	require.Len(t, TrimHistory(v), 11)
+	require.Empty(t, TrimHistory(election.View{}))
 }
 
 func TestSettingsAreReadInBothSpellings(t *testing.T) {

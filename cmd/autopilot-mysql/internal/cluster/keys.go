@@ -15,7 +15,8 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
-// Keys names a cluster's keys. Everything lies below Prefix, so two clusters on one Consul never meet.
+// Keys names a cluster's keys. Everything lies below Prefix, but for the history, so two clusters on one Consul never meet:
+// no cluster's name has a "~".
 type Keys struct{ Prefix string }
 
 // KeysOf returns the keys of the named cluster.
@@ -64,8 +65,9 @@ func (k Keys) Settings() string { return k.Prefix + "settings" }
 // ArchiveLast tells how far the archive of binary logs has come.
 func (k Keys) ArchiveLast() string { return k.Prefix + "archive/last" }
 
-// History is the folder of the transitions worth remembering.
-func (k Keys) History() string { return k.Prefix + "history/" }
+// History is the folder of the transitions worth remembering. It lies beside the records: those are read as a whole with
+// every change, also in the middle of a failover, and what happened last month is not to be read along.
+func (k Keys) History() string { return strings.TrimSuffix(k.Prefix, "/") + "~history/" }
 
 // Extra is what the records hold beside what decisions need.
 type Extra struct {
@@ -87,7 +89,6 @@ type Extra struct {
 	SettingsTrouble string
 	SettingsVer     uint64
 
-	history      []election.KV            // by key, so by time
 	failoverSeen map[uint64]time.Duration // by term: CLOCK_BOOTTIME of the first read that showed it
 }
 
@@ -148,8 +149,6 @@ func (p *parser) take(kv election.KV) error {
 		return p.takeSnapshot(rest[len("snapshot/"):], kv)
 	case rest == "failovers": // only holds back: what cannot be read holds back nothing
 		_ = json.Unmarshal(kv.Value, &p.extra.Failovers)
-	case strings.HasPrefix(rest, "history/"):
-		p.extra.history = append(p.extra.history, kv)
 	case rest == "settings":
 		p.settings(kv)
 	case strings.HasPrefix(rest, "requests/"):

@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -20,9 +22,11 @@ type fixed struct {
 	knows bool
 }
 
-func (f fixed) Self() (Self, bool)                    { return f.self, f.knows }
-func (fixed) History() ([]cluster.HistoryEntry, bool) { return nil, false }
-func (f fixed) Cluster() (cluster.Doc, bool)          { return cluster.Doc{Cluster: "shop"}, f.knows }
+func (f fixed) Self() (Self, bool) { return f.self, f.knows }
+func (fixed) History(context.Context) ([]cluster.HistoryEntry, error) {
+	return nil, errors.New("nobody answers")
+}
+func (f fixed) Cluster() (cluster.Doc, bool) { return cluster.Doc{Cluster: "shop"}, f.knows }
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 

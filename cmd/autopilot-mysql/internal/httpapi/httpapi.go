@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -32,8 +33,8 @@ type Source interface {
 	Self() (s Self, ok bool)
 	// Cluster is everything this node knows.
 	Cluster() (d cluster.Doc, ok bool)
-	// History is what the cluster remembers, as this node last read it; the oldest first.
-	History() (entries []cluster.HistoryEntry, ok bool)
+	// History is what the cluster remembers, the oldest first. It asks Consul.
+	History(ctx context.Context) ([]cluster.HistoryEntry, error)
 }
 
 // Options of New.
@@ -107,12 +108,16 @@ type historyDoc struct {
 	Entries []cluster.HistoryEntry `json:"entries"` // the oldest first
 }
 
-func (a *api) history(w http.ResponseWriter, _ *http.Request) {
-	entries, ok := a.History()
+func (a *api) history(w http.ResponseWriter, r *http.Request) {
+	entries, err := a.History(r.Context())
+	if err != nil {
+		fail(w, http.StatusServiceUnavailable, "the history cannot be read: "+err.Error())
+		return
+	}
 	if entries == nil {
 		entries = []cluster.HistoryEntry{}
 	}
-	document(w, historyDoc{entries}, ok)
+	document(w, historyDoc{entries}, true)
 }
 
 func document(w http.ResponseWriter, doc any, ok bool) {

@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,8 +27,11 @@ func (f fixed) Cluster() (cluster.Doc, bool) {
 	return cluster.Doc{Cluster: "shop", Primary: "n1"}, !f.unknown
 }
 
-func (f fixed) History() ([]cluster.HistoryEntry, bool) {
-	return []cluster.HistoryEntry{{At: time.Unix(1, 0).UTC(), Kind: cluster.HistoryPromotion, Node: "n1", Term: 2, Why: "won"}}, !f.unknown
+func (f fixed) History(context.Context) ([]cluster.HistoryEntry, error) {
+	if f.unknown {
+		return nil, errors.New("Consul does not answer")
+	}
+	return []cluster.HistoryEntry{{At: time.Unix(1, 0).UTC(), Kind: cluster.HistoryPromotion, Node: "n1", Term: 2, Why: "won"}}, nil
 }
 
 func node(state string, healthy bool, lag float64) httpapi.Self {

@@ -26,8 +26,9 @@ const (
 	watchMost = 10 * time.Second
 	// retryPause is the pause after a failed read.
 	retryPause = 500 * time.Millisecond
-	// keepRequests is how many finished requests stay in Consul, the newest ones.
-	keepRequests = 50
+	// keepRequests is how many finished requests stay in Consul, the newest ones: their outcomes are in the history, and with
+	// every change of any record they are read along.
+	keepRequests = 10
 	// attempts is how often a change is tried when others change the same records at the same moment.
 	attempts = 10
 )

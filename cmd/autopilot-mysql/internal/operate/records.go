@@ -30,7 +30,7 @@ func (d *Desk) change(ctx context.Context, what string, decide func(picture) ([]
 		}
 		if e != nil {
 			e.At, e.Term, e.By = d.Now().UTC(), p.Sync.Term, d.By
-			ops = append(ops, d.keys().WriteHistory(*e, p.extra.HistoryKeys())...)
+			ops = append(ops, d.keys().WriteHistory(*e))
 		}
 		tctx, cancel := context.WithTimeout(ctx, callTimeout)
 		ok, _, err := d.Store.Txn(tctx, ops...)
@@ -186,7 +186,13 @@ func (d *Desk) History(ctx context.Context, limit int) (Past, error) {
 	if err != nil {
 		return Past{}, err
 	}
-	past := Past{Open: p.Requests, Entries: p.extra.History()}
+	rctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	v, err := d.Store.Read(rctx, d.keys().History(), true)
+	if err != nil {
+		return Past{}, consulError("show history", err, "")
+	}
+	past := Past{Open: p.Requests, Entries: cluster.ParseHistory(v)}
 	if past.Open == nil {
 		past.Open = []roles.Request{}
 	}
