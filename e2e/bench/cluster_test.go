@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -76,9 +75,9 @@ type entry struct {
 func (s *stand) promotion(term uint64) entry {
 	s.t.Helper()
 	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(20 * time.Millisecond) {
-		for name, k := range s.Keys() {
+		for _, k := range s.History() {
 			var e entry
-			if strings.HasPrefix(name, "history/") && json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
+			if json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
 				return e
 			}
 		}

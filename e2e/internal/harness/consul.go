@@ -65,16 +65,25 @@ func (c *Cluster) Via(addr string) *Cluster {
 func (c *Cluster) Prefix() string { return "mysql/" + c.Doc().Cluster + "/" }
 
 // Keys reads the cluster's keys, by their name below the prefix.
-func (c *Cluster) Keys() map[string]Key {
+func (c *Cluster) Keys() map[string]Key { c.t.Helper(); return c.below(c.Prefix()) }
+
+// History reads the entries of the cluster's history, by their name.
+func (c *Cluster) History() map[string]Key {
+	c.t.Helper()
+	return c.below("mysql/" + c.Doc().Cluster + "~history/")
+}
+
+// below reads all keys below a folder, by their name there.
+func (c *Cluster) below(folder string) map[string]Key {
 	c.t.Helper()
 	var list []Key
-	b := c.Consul(http.MethodGet, "/v1/kv/"+c.Prefix()+"?recurse&consistent", nil)
+	b := c.Consul(http.MethodGet, "/v1/kv/"+folder+"?recurse&consistent", nil)
 	if len(b) > 0 {
 		require.NoError(c.t, json.Unmarshal(b, &list))
 	}
 	out := map[string]Key{}
 	for _, k := range list {
-		out[k.Key[len(c.Prefix()):]] = k
+		out[k.Key[len(folder):]] = k
 	}
 	return out
 }
