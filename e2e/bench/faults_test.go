@@ -30,9 +30,9 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 		s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "1s"}, writers)
 		own, seen, at := r.of("on the servers, as the product tells", "ms"), r.of("on the servers, seen from outside", "ms"), r.of("at clients through discovery", "ms")
 		own.Target, at.Target = servers, client
-		refused := 0
+		refused, term := 0, uint64(0)
 		for i := 0; i < rounds(15); i++ {
-			d := s.WaitWhole(3)
+			d := s.Wait("a whole cluster in the last term", harness.ReadyLimit, func(d harness.Document) bool { return d.Whole(3) && d.Term >= term })
 			to := standbyOf(d)
 			began := time.Now()
 			end := s.fleet.knock(to.MySQL)
@@ -54,7 +54,8 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 			own.add(q.GapMS)
 			seen.took(g.Servers)
 			at.took(g.Client)
-			e := s.promotion(d.Term + 1)
+			term = d.Term + 1
+			e := s.promotion(term)
 			r.phases("", e, g)
 			line := ""
 			for _, l := range e.Laps {
