@@ -30,14 +30,19 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 		s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "1s"}, writers)
 		own, seen, at := r.of("on the servers, as the product tells", "ms"), r.of("on the servers, seen from outside", "ms"), r.of("at clients through discovery", "ms")
 		own.Target, at.Target = servers, client
-		refused, term := 0, uint64(0)
+		refused := 0
 		for i := 0; i < rounds(15); i++ {
-			d := s.Wait("a whole cluster in the last term", harness.ReadyLimit, func(d harness.Document) bool { return d.Whole(3) && d.Term >= term })
+			d := s.WaitWhole(3)
 			to := standbyOf(d)
 			began := time.Now()
 			end := s.fleet.knock(to.MySQL)
 			q, err := s.switchover(d, to.Name)
 			require.NoError(t, err)
+			if q.State == "done" && q.GapMS == 0 { // it is the primary already: the document was a moment old
+				end()
+				i--
+				continue
+			}
 			if q.State != "done" {
 				end()
 				t.Logf("%s: %s", q.State, q.Outcome)
@@ -54,8 +59,7 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 			own.add(q.GapMS)
 			seen.took(g.Servers)
 			at.took(g.Client)
-			term = d.Term + 1
-			e := s.promotion(term)
+			e := s.promotion(d.Term + 1)
 			r.phases("", e, g)
 			line := ""
 			for _, l := range e.Laps {
