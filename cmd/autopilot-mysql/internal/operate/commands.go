@@ -132,5 +132,25 @@ func (d *Desk) Show(ctx context.Context, id string) (Answer, error) {
 		r, err := d.follow(ctx, string(r.Kind), r, max(limit, time.Second))
 		return Answer{Request: r, Said: r.Outcome}, err
 	}
+	return d.remembered(ctx, what, id)
+}
+
+// remembered is the end of a request whose record is gone: the history has it longer.
+func (d *Desk) remembered(ctx context.Context, what, id string) (Answer, error) {
+	past, err := d.History(ctx, 0)
+	if err != nil {
+		return Answer{}, err
+	}
+	for _, e := range past.Entries {
+		if e.Request != id {
+			continue
+		}
+		r := roles.Request{ID: id, State: roles.RequestState(e.State), Outcome: e.Why, By: e.By, UpdatedAt: e.At}
+		codes := map[roles.RequestState]int{roles.RequestRefused: cli.Refused, roles.RequestUnknown: cli.Unknown}
+		if r.State != roles.RequestDone {
+			err = &cli.Error{Code: codes[r.State], What: what, Why: e.Why}
+		}
+		return Answer{Request: r, Said: r.Outcome}, err
+	}
 	return Answer{}, &cli.Error{Code: cli.Usage, What: what, Why: "there is no request " + id, Next: "the newest ones are in: autopilot-mysql history"}
 }

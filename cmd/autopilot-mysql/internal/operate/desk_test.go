@@ -191,6 +191,17 @@ func TestARequestIsWatchedUntilItsOutcome(t *testing.T) {
 			again, err := w.desk("bob").Show(t.Context(), r.ID) // a second look tells the same
 			require.Equal(t, code, codeOf(err))
 			require.Equal(t, got.a.Said, again.Said)
+
+			r.State, r.Outcome, r.Guard = state, "the end", "some-guard"
+			e := cluster.RequestEntry("db1", 3, r)
+			e.At = time.Unix(1, 0)
+			ok, why, err := w.Txn(t.Context(), w.keys.WriteHistory(e), election.Delete(w.keys.Request(r.ID)))
+			require.NoError(t, err)
+			require.True(t, ok, why)
+			again, err = w.desk("bob").Show(t.Context(), r.ID) // and so does one when only the history knows
+			require.Equal(t, code, codeOf(err))
+			require.Equal(t, state, again.Request.State)
+			require.Contains(t, again.Said, "the end")
 		})
 	}
 }
