@@ -163,7 +163,7 @@ func TestAdoptAReplicaSet(t *testing.T) {
 	require.NoError(t, err)
 	w := load.Start(t, c)
 	w.WaitAcks(20)
-	works(t, d, "switchover")
+	handsOver(t, c, "switchover")
 	c.WaitNewPrimary(d.Primary, d.Term)
 	c.WaitWhole(2)
 	w.WaitAcks(20)

@@ -78,7 +78,7 @@ func twin(t *testing.T, c *harness.Cluster, name, dir string) (int, string) {
 // TestTwoClustersOfOneService: a second cluster under another name and the same service names would take the first one's
 // writes, so it is never created. Where it happens all the same, the status says so.
 func TestTwoClustersOfOneService(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 1})
+	c := harness.Up(t, harness.Options{Nodes: 1, Lease: atOnceLease}) // as long does an entry in the catalog count
 	d := c.Wait("a primary", harness.ReadyLimit, func(d harness.Document) bool { return d.Primary != "" })
 	waitFor(t, "the first cluster to be found", func() bool { return len(consulServices(t, d, "mysql-primary")) == 1 })
 	n := newNode(t)

@@ -232,8 +232,8 @@ func killedRecords(t *testing.T, d harness.Document) {
 			if inForce {
 				written[o.kind]++
 			}
-			if o.finish != nil {
-				works(t, d, o.finish...)
+			if o.finish != nil { // a node may be needed for a moment longer
+				waitFor(t, what, func() bool { return operator(t, d, o.finish...).code == 0 })
 			}
 		}
 	}
