@@ -118,8 +118,8 @@ func TestErrantWrite(t *testing.T) {
 			return len(d.AckSet.Members) == 2 && d.Node(node).State == "replica"
 		})
 		require.NotContains(t, d.AckSet.Members, node)
-		require.Contains(t, c.Status(), "autopilot-mysql rebuild "+node)
-		require.Equal(t, "1", c.RootValue(node, "SELECT @@super_read_only"), "it is closed again")
+		waitFor(t, "the status to say what to do", func() bool { return strings.Contains(c.Status(), "autopilot-mysql rebuild "+node) })
+		waitFor(t, node+" to be closed again", func() bool { return c.RootValue(node, "SELECT @@super_read_only") == "1" })
 
 		// As an operator settles it: the primary gets an empty transaction of that name.
 		held := c.RootValue(node, "SELECT @@gtid_executed") // first: the primary goes on

@@ -84,6 +84,7 @@ func TestStrictStopsWithoutConsul(t *testing.T) {
 	c := harness.Up(t, harness.Options{Nodes: 3, Consul: consul.Addr, NodeArgs: []string{"--policy", "strict"}})
 	before := c.WaitWhole(3)
 	w := load.StartPatient(t, c)
+	w.WaitAcks(20)
 	consul.Kill()
 	waitFor(t, "nobody is acknowledged anything any more", func() bool {
 		acks := w.Acks()
