@@ -14,7 +14,7 @@ import (
 const (
 	// neighbourEvery is how often a primary looks for strangers under its names: two cheap requests, for a mistake that
 	// somebody makes once.
-	neighbourEvery = 30 * time.Second
+	neighbourEvery = 10 * time.Second
 	// neighbourTimeout bounds one request.
 	neighbourTimeout = 3 * time.Second
 )
