@@ -146,7 +146,7 @@ func pause(ctx context.Context, inv *cli.Invocation, o cli.Pause) error {
 	}
 	said := "automatic failover is paused; end that with: autopilot-mysql resume"
 	if former {
-		said = fmt.Sprintf("automatic failover is paused already, by %s since %s; end that with: autopilot-mysql resume", p.By, p.At.Format(time.DateTime))
+		said = fmt.Sprintf("automatic failover is paused already, by %s since %s; end that with: autopilot-mysql resume", p.By, p.At.UTC().Format(time.DateTime)+" UTC")
 	}
 	return say(inv, o.Output, said, map[string]any{"paused": true, "pause": p, "changed": !former})
 }
@@ -190,7 +190,7 @@ func pauseNode(ctx context.Context, inv *cli.Invocation, d *operate.Desk, o cli.
 	said := fmt.Sprintf("%s is in maintenance and out of the ack set; end that with: autopilot-mysql resume %s", o.Node, o.Node)
 	switch {
 	case former:
-		said = fmt.Sprintf("%s is in maintenance already%s, since %s; end that with: autopilot-mysql resume %s", o.Node, p.Text(), p.At.Format(time.DateTime), o.Node)
+		said = fmt.Sprintf("%s is in maintenance already%s, since %s; end that with: autopilot-mysql resume %s", o.Node, p.Text(), p.At.UTC().Format(time.DateTime)+" UTC", o.Node)
 	case o.DryRun:
 		said = unchanged + o.Node + " leaves the ack set in order, is not offered to readers and never becomes primary; it follows on"
 	case !o.Wait:

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -123,6 +124,11 @@ func (inv *Invocation) call(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		return usageError(err, inv.Args)
+	}
+	for _, p := range kctx.Path { // an order for one node would become one for the whole cluster
+		if p.Positional != nil && kctx.Value(p).Kind() == reflect.String && kctx.Value(p).String() == "" {
+			return &Error{Code: Usage, What: "cannot read the command line", Why: "<" + p.Positional.Name + "> is empty", Next: "was a variable not set?"}
+		}
 	}
 	command := kctx.Selected()
 	if inv.extra != nil && !slices.Contains([]string{"run", "agent", "config check", "playground up", "snapshot verify"}, strings.TrimPrefix(command.FullPath(), Program+" ")) {

@@ -87,6 +87,11 @@ func TestUsageErrorsAreOneLineAndExit2(t *testing.T) {
 		require.Empty(t, out, args)
 		require.Equal(t, prefix+want+"\n", errs, args)
 	}
+	for _, args := range [][]string{{"pause", ""}, {"resume", ""}, {"rebuild", ""}, {"remove", ""}} { // "$NODE" with no NODE
+		code, _, errs := call(t, Handlers{}, node, args...)
+		require.Equal(t, Usage, code, args)
+		require.Equal(t, prefix+"<node> is empty; was a variable not set?\n", errs, args)
+	}
 }
 
 func TestSettingsErrorsAreOneLineAndExit2(t *testing.T) {

@@ -91,7 +91,11 @@ type HistoryEntry struct {
 	GapMS   float64 `json:"gap_ms,omitempty"`
 	Request string  `json:"request,omitempty"` // id
 	State   string  `json:"state,omitempty"`   // how the request ended
-	By      string  `json:"by,omitempty"`
+	// Order, Target and Guard are the request's kind, node, and what refused it.
+	Order  roles.RequestKind `json:"order,omitempty"`
+	Target string            `json:"target,omitempty"`
+	Guard  string            `json:"guard,omitempty"`
+	By     string            `json:"by,omitempty"`
 }
 
 // HistoryKey is where an entry goes: keys sort by time.
@@ -144,5 +148,6 @@ func RequestEntry(node string, term uint64, r roles.Request) HistoryEntry {
 	if r.Guard != "" {
 		why = fmt.Sprintf("%s: %s by guard %s: %s", what, r.State, r.Guard, r.Outcome)
 	}
-	return HistoryEntry{Kind: HistoryRequest, Node: node, Term: term, Why: why, Request: r.ID, State: string(r.State), By: r.By}
+	return HistoryEntry{Kind: HistoryRequest, Node: node, Term: term, Why: why, Request: r.ID, State: string(r.State), By: r.By,
+		Order: r.Kind, Target: r.Node, Guard: r.Guard, GapMS: r.GapMS}
 }

@@ -19,6 +19,10 @@ type Problem struct {
 // judge fills in health, summary and problems.
 func (d *Doc) judge(v roles.View) {
 	d.Problems = []Problem{}
+	if !v.OK {
+		d.Problems = append(d.Problems, Problem{What: "this node cannot read Consul; what follows is as it was when it last could",
+			Next: "it goes on with what it knows, and reads again as soon as Consul answers", Do: "ask another node, or look at Consul and at the way there"})
+	}
 	whole := wholeProblem(v)
 	if whole != nil {
 		d.Problems = append(d.Problems, *whole)

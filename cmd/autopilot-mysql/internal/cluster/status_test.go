@@ -68,6 +68,7 @@ func TestJudgement(t *testing.T) {
 		"lagging": {func(v *roles.View) { change(*v, "db2", func(n *roles.Node) { n.Caught, n.LagSeconds = false, 90 }) }, Degraded, 1, "db2", "90 s",
 			"caught up", "primary key"},
 		"paused": {func(v *roles.View) { v.Paused = true }, Degraded, 1, "", "paused", "nobody takes over", "resume"},
+		"a node that is cut off": {func(v *roles.View) { v.OK = false }, Degraded, 1, "", "as it was when it last could", "goes on", "ask another node"},
 		"a stranger": {func(v *roles.View) {
 			change(*v, "db1", func(n *roles.Node) {
 				n.Neighbour = `service mysql-primary in Consul also leads to node a of cluster "blog" at b:1`

@@ -145,7 +145,7 @@ func (d *Desk) remembered(ctx context.Context, what, id string) (Answer, error) 
 		if e.Request != id {
 			continue
 		}
-		r := roles.Request{ID: id, State: roles.RequestState(e.State), Outcome: e.Why, By: e.By, UpdatedAt: e.At}
+		r := roles.Request{ID: id, Kind: e.Order, Node: e.Target, Guard: e.Guard, State: roles.RequestState(e.State), Outcome: e.Why, By: e.By, GapMS: e.GapMS, UpdatedAt: e.At}
 		codes := map[roles.RequestState]int{roles.RequestRefused: cli.Refused, roles.RequestUnknown: cli.Unknown}
 		if r.State != roles.RequestDone {
 			err = &cli.Error{Code: codes[r.State], What: what, Why: e.Why}

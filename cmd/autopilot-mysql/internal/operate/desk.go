@@ -188,7 +188,7 @@ func (p picture) mayAsk(what string, r roles.Request) error {
 		if !conflict(r, o, p.View) {
 			continue
 		}
-		why := fmt.Sprintf("%s asked for %s at %s and it is %s", orSomebody(o.By), describe(o), o.At.Format(time.DateTime), o.State)
+		why := fmt.Sprintf("%s asked for %s at %s and it is %s", orSomebody(o.By), describe(o), o.At.UTC().Format(time.DateTime)+" UTC", o.State)
 		if o.Progress != "" {
 			why += " (" + o.Progress + ")"
 		}

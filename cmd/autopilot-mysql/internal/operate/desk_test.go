@@ -201,6 +201,8 @@ func TestARequestIsWatchedUntilItsOutcome(t *testing.T) {
 			again, err = w.desk("bob").Show(t.Context(), r.ID) // and so does one when only the history knows
 			require.Equal(t, code, codeOf(err))
 			require.Equal(t, state, again.Request.State)
+			require.Equal(t, r.Kind, again.Request.Kind)
+			require.Equal(t, "some-guard", again.Request.Guard)
 			require.Contains(t, again.Said, "the end")
 		})
 	}

@@ -32,6 +32,9 @@ func (d *Desk) follow(ctx context.Context, what string, r roles.Request, limit t
 		case wctx.Err() != nil:
 			return d.overdue(ctx, what, r)
 		case errors.Is(err, errGone):
+			if a, herr := d.remembered(ctx, what, r.ID); a.Request.ID != "" {
+				return a.Request, herr
+			}
 			return r, &cli.Error{Code: cli.Unknown, What: what, Node: r.Node, Why: "somebody deleted the record of the request", Next: "look at the cluster: autopilot-mysql status"}
 		case err != nil:
 			if !lost {

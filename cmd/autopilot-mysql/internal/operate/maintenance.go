@@ -30,14 +30,16 @@ func (d *Desk) PauseNode(ctx context.Context, m Maintenance) (p roles.Pause, for
 		if err := now.node(what, m.Node); err != nil {
 			return nil, nil, err
 		}
-		if was, ok := now.Maintenance[m.Node]; ok {
+		was, there := now.Maintenance[m.Node]
+		if there && (!m.Force || was.Force) {
 			p, former = was, true
 			return nil, nil, nil
 		}
 		if no := roles.RefuseMaintenance(m.Node, m.Force, now.View); no != nil {
 			return nil, nil, refusal(what, m.Node, no)
 		}
-		return []election.Op{election.CAS(d.keys().Maintenance(m.Node), 0, cluster.Encode(p))},
+		key := d.keys().Maintenance(m.Node)
+		return []election.Op{election.CAS(key, now.index(key), cluster.Encode(p))},
 			&cluster.HistoryEntry{Kind: cluster.HistoryPause, Node: m.Node, Why: m.Node + " was taken out of service" + p.Text()}, nil
 	})
 	if err != nil || d.DryRun || m.Wait <= 0 {
@@ -61,10 +63,18 @@ func (d *Desk) awaitOut(ctx context.Context, what string, m Maintenance) error {
 			d.Say("waiting until the primary has taken " + m.Node + " out of the ack set")
 		}
 		sleep(wctx, retryPause)
-		if wctx.Err() != nil {
-			return &cli.Error{Code: cli.Unknown, What: what, Node: m.Node, Why: fmt.Sprintf("it is in maintenance and still in the ack set after %v", m.Wait),
-				Next: "do not stop it before status shows it outside; to undo: autopilot-mysql resume " + m.Node}
+		if wctx.Err() == nil {
+			continue
 		}
+		why := fmt.Sprintf("it is in maintenance and still in the ack set after %v", m.Wait)
+		switch {
+		case ctx.Err() != nil:
+			why = "interrupted; it is in maintenance and leaves the ack set without this command"
+		case err != nil:
+			why = fmt.Sprintf("it is in maintenance; whether it is out of the ack set is not known, Consul does not answer: %s", err)
+		}
+		return &cli.Error{Code: cli.Unknown, What: what, Node: m.Node, Why: why,
+			Next: "do not stop it before status shows it outside; to undo: autopilot-mysql resume " + m.Node}
 	}
 }
 

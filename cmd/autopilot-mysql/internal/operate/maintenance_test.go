@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -42,6 +43,16 @@ func TestMaintenanceOfANode(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, former, "the first one's stays")
 	require.Equal(t, "ann", p.By)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err = w.desk("bob").PauseNode(ctx, Maintenance{Node: "db2", Force: true, Wait: time.Minute})
+	require.Error(t, err)
+	forced, former, err := w.desk("bob").PauseNode(t.Context(), Maintenance{Node: "db2", Reason: "mine", Force: true})
+	require.NoError(t, err)
+	require.False(t, former, "force is something else than what was asked before")
+	require.True(t, forced.Force)
+	require.True(t, w.view().Maintenance["db2"].Force)
 
 	sync := w.view().Sync
 	sync.Members = []roles.Inc{inc("db1"), inc("db3")}

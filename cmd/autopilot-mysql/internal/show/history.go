@@ -33,6 +33,9 @@ func History(w io.Writer, open []roles.Request, entries []cluster.HistoryEntry) 
 		if e.Phases != nil {
 			why += " (" + e.Phases.String() + ")"
 		}
+		if e.Request != "" {
+			why += fmt.Sprintf(" (request %s by %s)", clean(e.Request), clean(e.By))
+		}
 		if e.Laps != nil {
 			why += " (" + clean(e.Laps.String()) + ")"
 		}
