@@ -3,10 +3,8 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -174,10 +172,16 @@ func terminalKilled(t *testing.T, c *harness.Cluster) {
 	requireDone(t, d, id)
 	require.Equal(t, target, c.WaitNewPrimary(d.Primary, d.Term).Primary)
 
-	id = killedSnapshot(t, d)
-	waitFor(t, "the snapshot that the killed terminal asked for", func() bool { return snapshotRequests(t, d)[id].State == "done" })
-	made := snapshotRequests(t, d)[id].Snapshot
-	require.Contains(t, works(t, d, "snapshot", "list", "--store", d.Store), made, "another terminal sees it")
+	id = killedTerminal(t, d, "snapshot", "create")
+	var said string
+	waitFor(t, "the snapshot that the killed terminal asked for", func() bool {
+		now := operator(t, d, "history", "--request", id)
+		said = now.out
+		return now.code == 0
+	})
+	made := regexp.MustCompile(`snapshot (\S+) is complete`).FindStringSubmatch(said)
+	require.Len(t, made, 2, said)
+	require.Contains(t, works(t, d, "snapshot", "list", "--store", d.Store), made[1], "another terminal sees it")
 	killedRecords(t, d)
 	c.WaitWhole(3)
 	w.Verify(c)
@@ -239,53 +243,6 @@ func killedRecords(t *testing.T, d harness.Document) {
 	}
 	t.Logf("written before the kill: %v of 8 settings, 16 pauses, 16 resumes", written)
 	works(t, d, "config", "set", "failovers-per-hour=")
-}
-
-// snapshotRequest is the part of an operator's wish for a snapshot that tells what became of it.
-type snapshotRequest struct{ State, Snapshot string }
-
-// snapshotRequests are the wishes that Consul holds, by their IDs.
-func snapshotRequests(t *testing.T, d harness.Document) map[string]snapshotRequest {
-	t.Helper()
-	resp, err := http.Get("http://" + d.Consul + "/v1/kv/mysql/" + d.Cluster + "/snapshot/requests/?recurse")
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	out := map[string]snapshotRequest{}
-	if resp.StatusCode == http.StatusNotFound {
-		return out
-	}
-	var found []struct {
-		Key   string
-		Value []byte
-	}
-	require.NoError(t, json.NewDecoder(resp.Body).Decode(&found))
-	for _, entry := range found {
-		var r snapshotRequest
-		require.NoError(t, json.Unmarshal(entry.Value, &r))
-		out[path.Base(entry.Key)] = r
-	}
-	return out
-}
-
-// killedSnapshot asks for a snapshot, kills the command as soon as its request is written, and returns the request's ID.
-func killedSnapshot(t *testing.T, d harness.Document) (id string) {
-	t.Helper()
-	before := snapshotRequests(t, d)
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-	defer cancel()
-	cmd := operatorCommand(ctx, t, d, "snapshot", "create")
-	require.NoError(t, cmd.Start())
-	waitFor(t, "the request to be written", func() bool {
-		for name := range snapshotRequests(t, d) {
-			if _, old := before[name]; !old {
-				id = name
-			}
-		}
-		return id != ""
-	})
-	_ = cmd.Process.Kill() // it may have ended by itself
-	_ = cmd.Wait()         // and says that it was killed
-	return id
 }
 
 // requireDone demands that the history, which is written a moment later, has the request as done by this operator.

@@ -21,7 +21,7 @@ func snapshotCreate(ctx context.Context, inv *cli.Invocation, o cli.SnapshotCrea
 		return err
 	}
 	defer client.Close()
-	w := &wish{store: client.Store(), keys: cluster.KeysOf(o.Cluster), o: o, bar: newMeter(inv)}
+	w := &wish{store: client.Store(), keys: cluster.KeysOf(o.Cluster), o: o, by: operator(inv.Environ), bar: newMeter(inv)}
 	defer w.bar.end()
 	if err := w.check(ctx); err != nil {
 		return err
@@ -31,6 +31,7 @@ func snapshotCreate(ctx context.Context, inv *cli.Invocation, o cli.SnapshotCrea
 	if err := w.leave(ctx); err != nil {
 		return err
 	}
+	fmt.Fprintf(inv.Stderr, "request %s: a snapshot; should this command end before it does, see: autopilot-mysql history --request %s\n", w.id, w.id)
 	r, err := w.watch(ctx)
 	w.bar.end()
 	if err != nil {
@@ -55,6 +56,7 @@ type wish struct {
 	store election.Store
 	keys  cluster.Keys
 	o     cli.SnapshotCreate
+	by    string
 	bar   *meter
 	id    string
 }
@@ -105,7 +107,7 @@ func (w *wish) leave(ctx context.Context) error {
 	_, _ = rand.Read(b[:]) // never fails, as documented
 	now := time.Now().UTC()
 	w.id = now.Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
-	r := cluster.SnapshotRequest{ID: w.id, By: hostName(), At: now, Node: w.o.Node, State: cluster.RequestOpen, Changed: now}
+	r := cluster.SnapshotRequest{ID: w.id, By: w.by, At: now, Node: w.o.Node, State: cluster.RequestOpen, Changed: now}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	ok, why, err := w.store.Txn(ctx, election.CAS(w.keys.SnapshotRequest(w.id), 0, cluster.Encode(r)))

@@ -78,8 +78,13 @@ func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if _, _, err := s.a.Store.Txn(ctx, append(conditions, election.Set(s.a.keys.SnapshotRequest(r.ID), cluster.Encode(r)))...); err != nil {
+	ok, _, err := s.a.Store.Txn(ctx, append(conditions, election.Set(s.a.keys.SnapshotRequest(r.ID), cluster.Encode(r)))...)
+	if err != nil {
 		return fmt.Errorf("write the outcome of a snapshot request: %w", err)
+	}
+	if ok {
+		s.a.history.add(cluster.HistoryEntry{Kind: cluster.HistoryRequest, Node: s.a.Settings.Name, Why: "snapshot: " + r.State + ": " + r.Outcome,
+			Request: r.ID, State: r.State, By: r.By, Order: "snapshot"})
 	}
 	return s.settle(ctx)
 }

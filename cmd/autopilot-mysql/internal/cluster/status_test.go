@@ -67,7 +67,7 @@ func TestJudgement(t *testing.T) {
 		"applier stopped": {func(v *roles.View) { change(*v, "db2", func(n *roles.Node) { n.Healthy = false }) }, Degraded, 1, "db2", "does not replicate", "tries again", "rebuild db2"},
 		"lagging": {func(v *roles.View) { change(*v, "db2", func(n *roles.Node) { n.Caught, n.LagSeconds = false, 90 }) }, Degraded, 1, "db2", "90 s",
 			"caught up", "primary key"},
-		"paused": {func(v *roles.View) { v.Paused = true }, Degraded, 1, "", "paused", "nobody takes over", "resume"},
+		"paused":                 {func(v *roles.View) { v.Paused = true }, Degraded, 1, "", "paused", "nobody takes over", "resume"},
 		"a node that is cut off": {func(v *roles.View) { v.OK = false }, Degraded, 1, "", "as it was when it last could", "goes on", "ask another node"},
 		"a stranger": {func(v *roles.View) {
 			change(*v, "db1", func(n *roles.Node) {

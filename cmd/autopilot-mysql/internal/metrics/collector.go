@@ -157,7 +157,10 @@ func clusterReadings() []reading {
 	return []reading{
 		one("consul_up", "1 while the records in Consul can be read.", func(s Sample) float64 { return truth(s.View.OK) }),
 		one("term", "Term of the cluster; it grows with every new primary.", func(s Sample) float64 { return float64(s.View.Sync.Term) }),
-		one("cluster_has_primary", "1 while some node is the valid primary, as this node sees it.", func(s Sample) float64 {
+		one("cluster_has_primary", "1 while some node is the valid primary, as this node sees it; while it cannot read Consul, only whether it is one itself.", func(s Sample) float64 {
+			if !s.View.OK { // what it read before may no longer be so
+				return truth(s.Node.State == roles.Primary && s.Node.Open != 0)
+			}
 			_, ok := s.View.ValidPrimary()
 			return truth(ok)
 		}),

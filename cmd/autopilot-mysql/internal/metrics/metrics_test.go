@@ -66,6 +66,18 @@ func TestPrimary(t *testing.T) {
 	require.NotContains(t, got, `process_resident_bytes{process="mysqld"}`, "there is none")
 }
 
+// TestACutOffNodeVouchesForItselfAlone: what it read of the others before hides no loss from whoever is alerted.
+func TestACutOffNodeVouchesForItselfAlone(t *testing.T) {
+	s := primary()
+	s.View.OK = false
+	has := func() string {
+		return scrape(t, New(Build{}, func() (Sample, bool) { return s, true }))["cluster_has_primary"]
+	}
+	require.Equal(t, "1", has(), "it goes on as its policy says")
+	s.Node.State, s.Node.Open = roles.Standby, 0
+	require.Equal(t, "0", has())
+}
+
 // TestWhatIsNotKnownIsAbsent: a zero would be a claim.
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	s := primary()
