@@ -140,7 +140,7 @@ func TestAdoptAReplicaSet(t *testing.T) {
 	source.shutdown()
 	replica.shutdown()
 	inodes := []uint64{inode(t, filepath.Join(dirs[0], "shop", "t.ibd")), inode(t, filepath.Join(dirs[1], "shop", "t.ibd"))}
-	require.NoError(t, c.Begin(harness.Options{Nodes: 2, RestartAfter: "1s", NodeArgs: []string{"--adopt"}}))
+	require.NoError(t, c.Begin(harness.Options{Nodes: 2, Lease: patientLease, RestartAfter: "1s", NodeArgs: []string{"--adopt"}}))
 	d := c.WaitWhole(2)
 	for i, n := range d.Nodes {
 		require.Equal(t, inodes[i], inode(t, filepath.Join(dirs[i], "data", "shop", "t.ibd")), "%s copied it", n.Name)
@@ -163,6 +163,7 @@ func TestAdoptAReplicaSet(t *testing.T) {
 	require.NoError(t, err)
 	w := load.Start(t, c)
 	w.WaitAcks(20)
+	d = c.WaitWhole(2)
 	handsOver(t, c, "switchover")
 	c.WaitNewPrimary(d.Primary, d.Term)
 	c.WaitWhole(2)

@@ -13,7 +13,7 @@ import (
 // TestForcedFailover: the only nodes that hold acknowledged writes are gone. Nothing is done without the operator's word,
 // what is lost is named first, and whoever comes back with the lost writes is rebuilt, its difference archived.
 func TestForcedFailover(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s"})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease, RestartAfter: "0s"})
 	d := c.WaitWhole(3)
 	old, acker, target := d.Node(d.Primary), d.Others()[0], d.Others()[1]
 	c.Root(old.Name, "CREATE TABLE "+d.Database+".told (id INT PRIMARY KEY)", "INSERT INTO "+d.Database+".told VALUES (1)")

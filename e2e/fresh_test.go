@@ -60,7 +60,7 @@ func freshStartsWithoutStore(t *testing.T, rounds int) []string {
 			began := time.Now()
 			up := make(chan error, 1)
 			go func() {
-				up <- c.Begin(harness.Options{Nodes: 3, Mysqld: spy.Path, Store: s3server.URL(proxy.Addr(), fmt.Sprintf("fresh-%d", i))})
+				up <- c.Begin(harness.Options{Nodes: 3, Lease: patientLease, Mysqld: spy.Path, Store: s3server.URL(proxy.Addr(), fmt.Sprintf("fresh-%d", i))})
 			}()
 			time.Sleep(storeAway) // the fault itself, not a wait for something
 			proxy.Set(netfault.Pass)
@@ -108,7 +108,9 @@ func founderKilled(t *testing.T, rounds int) []string {
 			c := harness.New(t, nil)
 			began := time.Now()
 			up := make(chan error, 1)
-			go func() { up <- c.Begin(harness.Options{Nodes: 3, Mysqld: spy.Path, RestartAfter: "1s"}) }()
+			go func() {
+				up <- c.Begin(harness.Options{Nodes: 3, Lease: patientLease, Mysqld: spy.Path, RestartAfter: "1s"})
+			}()
 			pid := waitInitialising(t, c)
 			// Later rounds let it come further; all of them end before a creation does.
 			into := time.Duration(i%10) * 300 * time.Millisecond

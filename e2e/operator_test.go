@@ -125,7 +125,7 @@ func historyOf(t *testing.T, d harness.Document) past {
 }
 
 // operatorLease lets nobody take over because the machine does other things as well; the test waits for some of them to end.
-const operatorLease = 6 * time.Second
+const operatorLease = 12 * time.Second
 
 // TestOperator: an operator's commands on one real cluster under writers.
 func TestOperator(t *testing.T) {

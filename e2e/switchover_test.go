@@ -236,7 +236,7 @@ func nodeRecords(d harness.Document) map[string]nodeRecord {
 // TestASwitchoverIsRefusedOrUndone: what cannot be done changes nothing, and says why; a candidate that freezes in the middle
 // costs a moment, and the writes come back where they were.
 func TestASwitchoverIsRefusedOrUndone(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "1s"})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: atOnceLease, RestartAfter: "1s"})
 	w := load.Start(t, c)
 	before := c.WaitWhole(3)
 	for target, guard := range map[string]string{"nobody": "target"} {

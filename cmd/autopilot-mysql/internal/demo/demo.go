@@ -170,8 +170,12 @@ func (d *demo) play(ctx context.Context) error {
 func (d *demo) failover(ctx context.Context) error {
 	before := d.pg.Document()
 	old, ok := before.Node(before.Primary)
-	if !ok {
-		return errors.New("find primary: there is none at the moment")
+	for end := time.Now().Add(stepTimeout); !ok; old, ok = before.Node(before.Primary) { // a busy machine shows none for a moment
+		if ctx.Err() != nil || time.Now().After(end) {
+			return errors.New("find primary: there is none")
+		}
+		time.Sleep(100 * time.Millisecond)
+		before = d.pg.Document()
 	}
 	d.n.scene("kill -9 of the whole primary %s: guard %d, agent %d, mysqld %d", old.Name, old.Pids.Guard, old.Pids.Agent, old.Pids.MySQL)
 	killed := time.Now()

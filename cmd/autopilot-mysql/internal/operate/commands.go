@@ -132,6 +132,11 @@ func (d *Desk) Show(ctx context.Context, id string) (Answer, error) {
 		r, err := d.follow(ctx, string(r.Kind), r, max(limit, time.Second))
 		return Answer{Request: r, Said: r.Outcome}, err
 	}
+	for _, r := range p.extra.SnapshotRequests {
+		if r.ID == id && !r.Over() {
+			return Answer{}, &cli.Error{Code: cli.Unknown, What: what, Node: r.Taker, Why: "the snapshot is not taken yet: " + r.State, Next: "ask again, or see how far it is: autopilot-mysql status"}
+		}
+	}
 	return d.remembered(ctx, what, id)
 }
 
