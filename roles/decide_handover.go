@@ -90,6 +90,7 @@ func prepareOffer(f Facts) (Step, bool) {
 	drop := func(why string) (Step, bool) {
 		return Step{Op: DropHandover, Node: p.To, For: why, Why: "not handed over: " + why}, true
 	}
+	missing := notReady(f)
 	switch no := cannotTake(c, f.View); {
 	case p.Term != f.View.Sync.Term:
 		return drop("the term changed meanwhile")
@@ -98,9 +99,9 @@ func prepareOffer(f Facts) (Step, bool) {
 	case no != "" && no != "lagging":
 		return drop(p.To.Name() + " cannot take over any more: " + no)
 	case p.For > p.Limit:
-		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, cmp.Or(notReady(f), "it has too much left to apply")))
-	case notReady(f) != "":
-		return tellWaiting(f, notReady(f))
+		return drop(fmt.Sprintf("%s was not ready within %s: %s", p.To.Name(), p.Limit, cmp.Or(missing, "it has too much left to apply")))
+	case missing != "":
+		return tellWaiting(f, missing)
 	case c.Drained != p.Seq && p.Throttled > throttleLimit:
 		return drop(p.To.Name() + " has too much left to apply, even with the writes slowed down")
 	case c.Drained != p.Seq && p.Throttled == 0 && !c.Caught: // that far behind it would not get there in time

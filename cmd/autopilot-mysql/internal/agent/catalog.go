@@ -44,8 +44,11 @@ func (c *catalog) of(n roles.Node) *election.Service {
 	return nil
 }
 
+// primaryService is the name under which applications find the writable server.
+func primaryService(s *config.Settings) string { return s.Service + "-primary" }
+
 func (c *catalog) primary() *election.Service {
-	return c.entry(c.set.Service+"-primary", string(roles.Primary))
+	return c.entry(primaryService(c.set), string(roles.Primary))
 }
 
 func (c *catalog) entry(name, state string) *election.Service {

@@ -58,7 +58,7 @@ func (c *certificates) due(now map[string]stamp) bool {
 		c.seen = now
 		return false
 	}
-	if len(now) == 0 || c.tried != nil && equalStamps(now, c.tried) {
+	if len(now) == 0 || equalStamps(now, c.tried) {
 		return false
 	}
 	c.tried = now

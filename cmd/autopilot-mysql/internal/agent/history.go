@@ -107,7 +107,7 @@ func (h *historian) trim(ctx context.Context) {
 func (h *historian) entries(ctx context.Context) ([]cluster.HistoryEntry, error) {
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	if !h.lastAt.IsZero() && time.Since(h.lastAt) < historyFresh {
+	if time.Since(h.lastAt) < historyFresh {
 		return h.last, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

@@ -33,7 +33,7 @@ func (n *neighbours) look(ctx context.Context) (string, error) {
 	if n.catalog == nil {
 		return "", nil
 	}
-	for _, name := range []string{n.set.Service + "-primary", n.set.Service} {
+	for _, name := range []string{primaryService(n.set), n.set.Service} {
 		wctx, cancel := context.WithTimeout(ctx, neighbourTimeout)
 		all, err := n.catalog.Healthy(wctx, name)
 		cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -101,6 +102,30 @@ func TestTheHistoryIsTrimmedAndReadOnceForEverybody(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, cluster.HistoryKeep)
 	require.Equal(t, uint64(100), all[0].Term)
+}
+
+// TestEveryEntryIsFollowedByATrim: nothing else keeps the history from growing for ever.
+func TestEveryEntryIsFollowedByATrim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, keys := election.NewMemory(), cluster.KeysOf("shop")
+		for i := range cluster.HistoryKeep + 5 {
+			putAll(t, store, keys.WriteHistory(cluster.HistoryEntry{At: time.Unix(int64(i), 0), Node: "db1"}))
+		}
+		h := &historian{store: store, keys: keys, kick: make(chan struct{}, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go h.run(ctx)
+		h.add(cluster.HistoryEntry{Kind: cluster.HistoryLost, Node: "db1"})
+		count := func() int {
+			v, err := store.Read(ctx, keys.History(), true)
+			require.NoError(t, err)
+			return len(v.KVs)
+		}
+		time.Sleep(trimAfter - time.Second)
+		require.Equal(t, cluster.HistoryKeep+6, count(), "a failover has no time for that")
+		time.Sleep(2 * time.Second)
+		require.Equal(t, cluster.HistoryKeep, count())
+	})
 }
 
 func TestHistoryOutlivesASilentConsul(t *testing.T) {
