@@ -117,7 +117,7 @@ func (a *api) history(w http.ResponseWriter, r *http.Request) {
 	if entries == nil {
 		entries = []cluster.HistoryEntry{}
 	}
-	document(w, historyDoc{entries}, true)
+	reply(w, http.StatusOK, historyDoc{entries})
 }
 
 func document(w http.ResponseWriter, doc any, ok bool) {
