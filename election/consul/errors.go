@@ -55,6 +55,9 @@ func explain(r request, addr string, seen *exchange, err error) error {
 		status = told.Code
 	}
 	switch {
+	case errors.Is(err, errNotConsul):
+		e.Problem = fmt.Sprintf("whatever answers there with status %d is not Consul: %s", status, answer(err))
+		e.Hint = "check the Consul address and port, and the proxy before it if there is one"
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		e.Kind = election.ErrDenied
 		e.Problem = "permission denied: " + answer(err)

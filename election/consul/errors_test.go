@@ -108,6 +108,26 @@ func TestSeveralAddresses(t *testing.T) {
 	require.ErrorIs(t, err, election.ErrUnreachable)
 }
 
+// "404" means an empty Consul only if Consul says it.
+func TestSomeOtherServer(t *testing.T) {
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	c := client(t, consul.Config{Addrs: []string{other.URL}})
+	_, err := c.Store().Read(t.Context(), "mysql/", true)
+	require.ErrorIs(t, err, election.ErrUnavailable)
+	require.EqualError(t, err, "consul at "+other.URL+": cannot read mysql/: whatever answers there with status 404 is not Consul: "+
+		"its answer has no X-Consul-Index; check the Consul address and port, and the proxy before it if there is one")
+	_, err = c.Store().Wait(t.Context(), "mysql/", 1, time.Second)
+	require.ErrorIs(t, err, election.ErrUnavailable)
+
+	srv := startServer(t, nil)
+	both := client(t, consul.Config{Addrs: []string{other.URL}}, srv)
+	view, err := both.Store().Read(t.Context(), "mysql/", true)
+	require.NoError(t, err, "the next address is asked")
+	require.Empty(t, view.KVs)
+	require.Positive(t, view.Index)
+}
+
 func TestACL(t *testing.T) {
 	srv := startServer(t, map[string]any{"acl": map[string]any{
 		"enabled": true, "default_policy": "deny", "tokens": map[string]any{"master": secret, "agent": secret},

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -54,11 +55,13 @@ func list(a *agent, prefix string, q *api.QueryOptions) (election.View, error) {
 	if err != nil {
 		return election.View{}, err
 	}
+	if meta.LastIndex == 0 {
+		return election.View{}, errNotConsul
+	}
 	if err := notFiltered(a, prefix, q, pairs, meta); err != nil {
 		return election.View{}, err
 	}
-	// Index 0 would make the next blocking query return at once, for ever.
-	view := election.View{Index: max(meta.LastIndex, 1), KVs: make(map[string]election.KV, len(pairs))}
+	view := election.View{Index: meta.LastIndex, KVs: make(map[string]election.KV, len(pairs))}
 	for _, p := range pairs {
 		view.KVs[p.Key] = election.KV{Key: p.Key, Value: p.Value, ModifyIndex: p.ModifyIndex,
 			CreateIndex: p.CreateIndex, LockIndex: p.LockIndex, Session: p.Session}
@@ -79,6 +82,10 @@ func notFiltered(a *agent, prefix string, q *api.QueryOptions, pairs api.KVPairs
 	_, _, err := a.api.KV().Get(prefix, queryOptions(q.Context(), q.RequireConsistent))
 	return err
 }
+
+// errNotConsul: Consul gives every answer about its records an index of at least 1, also "404, no such key". Without
+// one the answer is some other server's, and its 404 must not look like an empty Consul: a free lock, or a new cluster.
+var errNotConsul = errors.New("its answer has no X-Consul-Index")
 
 // Txn implements [election.Store].
 func (s *store) Txn(ctx context.Context, ops ...election.Op) (ok bool, why string, err error) {
