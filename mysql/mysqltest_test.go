@@ -167,6 +167,42 @@ func background(t testing.TB, db *sql.DB, statement string) <-chan error {
 	return done
 }
 
+// timesOut lets the time of an operation be over as soon as seen reports that it is where it cannot go on, and returns its
+// error. An operation that ends by itself is not waited for.
+func timesOut(t testing.TB, seen func() bool, do func(context.Context) error) error {
+	t.Helper()
+	ctx := &expiring{Context: procContext(t), over: make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() { ended <- do(ctx) }()
+	require.Eventually(t, func() bool { return len(ended) == 1 || seen() }, limit, 5*time.Millisecond, "it does not come so far")
+	close(ctx.over)
+	return <-ended
+}
+
+// expiring is a context whose deadline comes when over is closed.
+type expiring struct {
+	context.Context
+	over chan struct{}
+}
+
+func (e *expiring) Done() <-chan struct{} { return e.over }
+
+func (e *expiring) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// executes reports whether a session executes a statement that begins like this.
+func (n *opsNode) executes(statement string) func() bool {
+	return func() bool {
+		return n.value("SELECT COUNT(*) FROM performance_schema.processlist WHERE INFO LIKE '"+statement+"%'") != "0"
+	}
+}
+
 // within gives an operation a short deadline, for those that are expected not to end.
 func within(t testing.TB, d time.Duration) context.Context {
 	t.Helper()

@@ -52,7 +52,7 @@ func TestEndOfBinlog_covers_waiting_commits(t *testing.T) {
 	})
 	_, err = p.db.ExecContext(within(t, 300*time.Millisecond), "SHOW BINARY LOG STATUS")
 	require.Error(t, err, "the reason why EndOfBinlog does not use it")
-	same, err := p.EndOfBinlog(within(t, 10*time.Second))
+	same, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
 	require.Equal(t, end, same)
 
@@ -141,19 +141,20 @@ func TestMarker_unknown_at_the_deadline_and_never_blocked_by_another(t *testing.
 	var unknown *UnknownError
 	before, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
-	err = p.Marker(within(t, 2*time.Second))
+	behind := func(before BinlogPos) func() bool {
+		return func() bool {
+			end, err := p.EndOfBinlog(ctx)
+			require.NoError(t, err)
+			return !before.Covers(end)
+		}
+	}
+	err = timesOut(t, behind(before), p.Marker) // it is in the binary log all the same
 	require.ErrorAs(t, err, &unknown)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	end, err := p.EndOfBinlog(ctx)
+	p.until("it waits", func(st Status) bool { return st.Source.WaitSessions >= 1 })
+	first, err := p.EndOfBinlog(ctx)
 	require.NoError(t, err)
-	require.False(t, before.Covers(end), "it is in the binary log all the same")
-	waiting := p.st().Source.WaitSessions
-	require.Positive(t, waiting)
-
-	require.ErrorAs(t, p.Marker(within(t, 2*time.Second)), &unknown)
-	more, err := p.EndOfBinlog(ctx)
-	require.NoError(t, err)
-	require.False(t, end.Covers(more), "the second reached the binary log too")
+	require.ErrorAs(t, timesOut(t, behind(first), p.Marker), &unknown, "the second reached the binary log too")
 
 	require.NoError(t, f.Follow(ctx, p.source(f, true)))
 	require.NoError(t, p.Marker(ctx))

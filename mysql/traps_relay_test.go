@@ -71,7 +71,7 @@ func TestTrap05_received_is_only_a_suffix(t *testing.T) {
 	st := f.until("executed the last one", func(st Status) bool { return st.Executed.Contains(all) })
 	require.EqualValues(t, 1, st.Replica.Received.Count(), "%s", st.Replica.Received)
 	require.True(t, st.Undrained().IsEmpty(), "it is received and executed: nothing is left to do")
-	require.NoError(t, f.WaitDrained(within(t, 30*time.Second)))
+	require.NoError(t, f.WaitDrained(procContext(t)))
 	require.True(t, st.Position().Contains(all))
 
 	f.exec("STOP REPLICA SQL_THREAD")

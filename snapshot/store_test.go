@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -243,7 +244,9 @@ func TestS3StallsAreNoticed(t *testing.T) {
 
 // TestSlowIsNotStalled sends for longer than the stall time while every chunk
 // arrives: only standing still is an error.
-func TestSlowIsNotStalled(t *testing.T) {
+func TestSlowIsNotStalled(t *testing.T) { synctest.Test(t, slowIsNotStalled) }
+
+func slowIsNotStalled(t *testing.T) {
 	a, b := net.Pipe()
 	defer b.Close()
 	c := &stallConn{Conn: a, stall: time.Second}

@@ -2,9 +2,6 @@ package consul_test
 
 import (
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/election/consul"
@@ -12,10 +9,9 @@ import (
 )
 
 func TestConsulConformance(t *testing.T) {
-	c := client(t, consul.Config{RequestTimeout: 10 * time.Second}, startServer(t, nil))
+	c := client(t, consul.Config{}, startServer(t, nil))
 	// A long lease: these tests are about semantics, and nobody passes the checks meanwhile.
-	p, err := election.ParamsFor(30 * time.Second)
-	require.NoError(t, err)
+	p := params(t, lease)
 	conformance.Run(t, conformance.Backend{
 		Store:   c.Store(),
 		Session: func(node string) election.Session { return c.Session(node, p, "mysql/test/") },

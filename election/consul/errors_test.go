@@ -61,13 +61,17 @@ func TestAddresses(t *testing.T) {
 // A request that cannot have left is told from one of unknown outcome.
 func TestNotSentOrUnknown(t *testing.T) {
 	srv := startServer(t, nil)
-	c := client(t, consul.Config{RequestTimeout: 2 * time.Second}, srv)
-	ok, _, err := c.Store().Txn(t.Context(), election.Set("k", []byte("1")))
+	ok, _, err := client(t, consul.Config{}, srv).Store().Txn(t.Context(), election.Set("k", []byte("1")))
 	require.NoError(t, err)
 	require.True(t, ok)
 
+	c := client(t, consul.Config{RequestTimeout: 2 * time.Second}, srv)
 	resume := srv.freeze(t)
-	_, _, err = c.Store().Txn(t.Context(), election.Set("k", []byte("2")))
+	require.True(t, waitFor(func() bool { // its time may be over before it has left
+		_, _, err = c.Store().Txn(t.Context(), election.Set("k", []byte("2")))
+		require.Error(t, err)
+		return isUnknown(err)
+	}))
 	require.ErrorIs(t, err, election.ErrUnknown)
 	require.ErrorContains(t, err, "outcome unknown: apply transaction (set k): no answer in time")
 	_, err = c.Store().Read(t.Context(), "k", true)
@@ -150,7 +154,7 @@ func TestACL(t *testing.T) {
 	denied(err) // Consul itself would say: nothing there
 	_, err = without.Store().Wait(t.Context(), "mysql/", 1, time.Second)
 	denied(err)
-	denied(without.Session("a", params(t, 3*time.Second), "mysql/main/").Open(t.Context()))
+	denied(without.Session("a", params(t, lease), "mysql/main/").Open(t.Context()))
 	denied(without.Services().Register(t.Context(), election.Service{ID: "x", Name: "x", TTL: time.Second}))
 	wrong := client(t, consul.Config{Token: "5c1f9f1b-0000-4000-8000-000000000000"}, srv)
 	_, err = wrong.Store().Read(t.Context(), "mysql/", true)
@@ -165,11 +169,11 @@ func TestACL(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(documented+"\n"), 0o600))
 
 	// The documented policy suffices for everything.
-	s := c.Session("a", params(t, 3*time.Second), "mysql/main/")
+	s := c.Session("a", params(t, lease), "mysql/main/")
 	require.NoError(t, s.Open(t.Context()))
 	require.True(t, holds(t, s))
 	require.NoError(t, s.Pass(t.Context()))
-	again := c.Session("a", params(t, 3*time.Second), "mysql/main/")
+	again := c.Session("a", params(t, lease), "mysql/main/")
 	require.NoError(t, again.Open(t.Context()))
 	require.Empty(t, holderOf(t, c), "the leftover was found and cleared")
 	services := c.Services()

@@ -26,6 +26,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // its back-stop, and to sync a check again after one attempt failed.
 const limit = 90 * time.Second
 
+// patience is the bound of one request where the bound is not the subject, and lease the lease of a session that must
+// outlast whatever the machine does between two lines of a test.
+const (
+	patience = 10 * time.Second
+	lease    = 30 * time.Second
+)
+
 // server is a real Consul server on loopback, with its data in a directory, so that it can be restarted.
 type server struct {
 	dir  string
@@ -136,9 +143,12 @@ func (s *server) freeze(t *testing.T) (resume func()) {
 	return func() { _ = process.Signal(syscall.SIGCONT) }
 }
 
-// client makes a client of the servers.
+// client makes a client of the servers, a patient one unless cfg says otherwise.
 func client(t *testing.T, cfg consul.Config, servers ...*server) *consul.Client {
 	t.Helper()
+	if cfg.RequestTimeout == 0 {
+		cfg.RequestTimeout = patience
+	}
 	for _, s := range servers {
 		cfg.Addrs = append(cfg.Addrs, s.addr)
 	}

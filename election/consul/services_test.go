@@ -89,7 +89,7 @@ func TestServiceLapses(t *testing.T) {
 	s := client(t, consul.Config{}, startServer(t, nil)).Services()
 	_, index, err := s.WaitHealthy(t.Context(), "mysql", 0, time.Second)
 	require.NoError(t, err)
-	require.NoError(t, s.Register(t.Context(), election.Service{ID: "mysql-a", Name: "mysql", TTL: time.Second, Pass: true}))
+	require.NoError(t, s.Register(t.Context(), election.Service{ID: "mysql-a", Name: "mysql", TTL: patience, Pass: true}))
 	seen := 0
 	for end := time.Now().Add(limit); seen < 2 && time.Now().Before(end); {
 		var found []election.Instance
@@ -114,7 +114,8 @@ func TestDeadNodeDoesNotHideTheServicesOfOthers(t *testing.T) {
 		return err == nil && entry == nil
 	}
 	require.True(t, waitFor(gone), "its check lapses and its session ends")
-	found, err := c.Services().Healthy(t.Context(), "mysql")
-	require.NoError(t, err)
-	require.Len(t, found, 1)
+	require.True(t, waitFor(func() bool {
+		found, err := c.Services().Healthy(t.Context(), "mysql")
+		return err == nil && len(found) == 1
+	}), "and the other's service is there")
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,8 +11,18 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 )
 
-// errLostClaim ends work whose lock is held by another node now.
-var errLostClaim = errors.New("another node holds the snapshot lock now")
+// Ends of work on a snapshot that say nothing about snapshots or their store: it is tried again.
+var (
+	// errLostClaim ends work whose lock is held by another node now.
+	errLostClaim = errors.New("another node holds the snapshot lock now")
+	// errNoClaim means that Consul did not say whether the lock is ours.
+	errNoClaim = errors.New("take the snapshot lock")
+)
+
+// unclaimed reports whether work ended, or did not begin, for want of the lock.
+func unclaimed(err error) bool {
+	return errors.Is(err, errNotNow) || errors.Is(err, errLostClaim) || errors.Is(err, errNoClaim)
+}
 
 // claim is the cluster-wide right to work on a snapshot: a lock of our session, taken again all the time. While nobody
 // can tell whether we still hold it, the work stands still; it goes on when we do, and ends when another node does.
@@ -25,7 +36,7 @@ type claim struct {
 	confirmed time.Duration // CLOCK_BOOTTIME before the last request that confirmed it was sent
 }
 
-// claimed runs work under the lock; errNotNow when another node holds it.
+// claimed runs work under the lock; errNotNow when another node holds it, errNoClaim when nobody knows.
 func (s *snapshotter) claimed(ctx context.Context, doing string, work func(ctx context.Context, c *claim) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -36,7 +47,7 @@ func (s *snapshotter) claimed(ctx context.Context, doing string, work func(ctx c
 		return errNotNow
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoClaim, err)
 	}
 	defer s.unlock(ctx, c.lock)
 	var keeping sync.WaitGroup

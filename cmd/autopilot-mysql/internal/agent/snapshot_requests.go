@@ -39,46 +39,112 @@ func aliveNamed(v noticed, name string) bool {
 	return false
 }
 
-// answer moves a request on.
+// asked is what this agent knows of a request, beside the record in Consul.
+type asked struct {
+	ready time.Time // when this node could last have begun, or first looked
+	begun bool      // the write that takes it up was sent; its answer may have been lost
+	lost  int       // how often the lock was lost in the middle
+	over  bool      // it has its outcome, whatever an old look at Consul shows
+}
+
+func (s *snapshotter) askedFor(id string) *asked {
+	if s.asked == nil {
+		s.asked = map[string]*asked{}
+	}
+	if s.asked[id] == nil {
+		s.asked[id] = &asked{ready: time.Now()}
+	}
+	return s.asked[id]
+}
+
+// answer moves a request on. What may pass does not end it: it stays as it is, and the next turn tries again.
 func (s *snapshotter) answer(ctx context.Context, v noticed, r cluster.SnapshotRequest) error {
-	key := s.a.keys.SnapshotRequest(r.ID)
 	if r.Over() {
-		s.put(ctx, "remove old snapshot request", election.DeleteCAS(key, r.Ver))
+		delete(s.asked, r.ID)
+		s.put(ctx, "remove old snapshot request", election.DeleteCAS(s.a.keys.SnapshotRequest(r.ID), r.Ver))
 		return s.settle(ctx)
 	}
-	if r.State == cluster.RequestRunning {
-		// Only if it is as it was seen: the outcome may have been written since.
-		return s.finish(ctx, r, "", errors.New("the agent that took it up was restarted or died; ask again"), election.CheckIndex(key, r.Ver))
+	known, me := s.askedFor(r.ID), s.a.Settings.Name
+	if known.over {
+		return errNotNow
 	}
-	r.State, r.Taker, r.Changed = cluster.RequestRunning, s.a.Settings.Name, time.Now().UTC()
-	wctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	ok, _, err := s.a.Store.Txn(wctx, election.CAS(key, r.Ver, cluster.Encode(r)))
-	if err != nil || !ok {
-		return errors.Join(errNotNow, err)
+	if r.State == cluster.RequestRunning && (r.Taker != me || !known.begun) {
+		return s.refuse(ctx, r, errors.New("the agent that took it up was restarted or died; ask again"))
 	}
-	switch {
-	case s.a.Snapshots == nil:
-		return s.finish(ctx, r, "", errors.New("this node has no snapshot store; start it with --store URL"))
-	case !v.facts.MySQL.Ready:
-		return s.finish(ctx, r, "", errors.New("mysqld of this node is not ready"))
+	if s.a.Snapshots == nil {
+		r.Taker = me
+		return s.refuse(ctx, r, errors.New("this node has no snapshot store; start it with --store URL"))
 	}
-	m, err := s.take(ctx, v, "asked for by "+r.By)
-	if errors.Is(err, errNotNow) {
-		err = errors.New("another node began one at the same moment; ask again when it is done")
+	if !v.facts.MySQL.Ready {
+		if time.Since(known.ready) < requestPatience {
+			return errNotNow
+		}
+		r.Taker = me
+		return s.refuse(ctx, r, fmt.Errorf("mysqld of this node has not been ready for %v", requestPatience))
+	}
+	known.ready = time.Now()
+	if v.extra.SnapshotRunning {
+		return errNotNow // it waits for the one that is being taken
+	}
+	m, err := s.take(ctx, v, "asked for by "+r.By, func(ctx context.Context) error { return s.begin(ctx, &r, known) })
+	if errors.Is(err, errLostClaim) {
+		known.lost++
+	}
+	if unclaimed(err) && known.lost < requestClaims {
+		return err
 	}
 	return errors.Join(err, s.finish(ctx, r, m.ID, err))
 }
 
-// finish writes the outcome, if the conditions hold. Nobody else changes a request that this node runs.
-func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id string, err error, conditions ...election.Op) error {
+// begin takes a request up, once the lock is held.
+func (s *snapshotter) begin(ctx context.Context, r *cluster.SnapshotRequest, known *asked) error {
+	if r.State == cluster.RequestRunning {
+		return nil // by this agent, and what came of it was no outcome
+	}
+	up := *r
+	up.State, up.Taker, up.Changed = cluster.RequestRunning, s.a.Settings.Name, time.Now().UTC()
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	known.begun = true
+	ok, _, err := s.a.Store.Txn(ctx, election.CAS(s.a.keys.SnapshotRequest(r.ID), r.Ver, cluster.Encode(up)))
+	if err != nil || !ok {
+		return errors.Join(errNotNow, err) // the next look shows what has become of it
+	}
+	*r = up
+	return nil
+}
+
+// finish writes the outcome of a request that this node runs, which nobody else changes.
+func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id string, err error) error {
+	s.askedFor(r.ID).over = true
+	r = over(r, id, err)
+	s.owed = &r
+	return s.write(ctx, r)
+}
+
+// refuse ends a request if it is still as it was seen: it may be another's, or have an outcome since.
+func (s *snapshotter) refuse(ctx context.Context, r cluster.SnapshotRequest, why error) error {
+	return s.write(ctx, over(r, "", why), election.CheckIndex(s.a.keys.SnapshotRequest(r.ID), r.Ver))
+}
+
+// over is the request with its outcome.
+func over(r cluster.SnapshotRequest, id string, err error) cluster.SnapshotRequest {
 	r.State, r.Snapshot, r.Outcome, r.Changed = cluster.RequestDone, id, "snapshot "+id+" is complete", time.Now().UTC()
 	if err != nil {
 		r.State, r.Snapshot, r.Outcome = cluster.RequestFailed, "", oneSentence(err)
 	}
+	return r
+}
+
+// write puts an outcome into Consul, if the conditions hold. What is owed is written again by the next turn when this one
+// has no answer.
+func (s *snapshotter) write(ctx context.Context, r cluster.SnapshotRequest, conditions ...election.Op) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	ok, _, err := s.a.Store.Txn(ctx, append(conditions, election.Set(s.a.keys.SnapshotRequest(r.ID), cluster.Encode(r)))...)
+	if err == nil || errors.Is(err, election.ErrDenied) || errors.Is(err, election.ErrRefused) {
+		s.owed = nil
+	}
 	if err != nil {
 		return fmt.Errorf("write the outcome of a snapshot request: %w", err)
 	}

@@ -17,14 +17,20 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
-// take makes one snapshot under the cluster-wide lock, moves the pointer, and retires old ones.
-func (s *snapshotter) take(ctx context.Context, v noticed, why string) (m snapshot.Manifest, err error) {
+// take makes one snapshot under the cluster-wide lock, moves the pointer, and retires old ones. begin, if there is one, is
+// called when the lock is held and nothing has been done yet.
+func (s *snapshotter) take(ctx context.Context, v noticed, why string, begin func(context.Context) error) (m snapshot.Manifest, err error) {
 	srv := s.a.marker.Load()
 	if srv == nil {
 		return m, errNotNow
 	}
 	began := time.Now()
 	err = s.claimed(ctx, cluster.WorkTaking, func(ctx context.Context, c *claim) error {
+		if begin != nil {
+			if err := begin(ctx); err != nil {
+				return err
+			}
+		}
 		s.a.Log.Info("taking a snapshot", "why", why)
 		s.a.hooks.Wait(ctx, hooks.BeforeSnapshot, s.snapshotFacts(v, why, "", nil), s.a.Settings.HookTimeout)
 		defer func() { s.a.hooks.Start(hooks.AfterSnapshot, s.snapshotFacts(v, why, m.ID, err)) }()
@@ -37,7 +43,7 @@ func (s *snapshotter) take(ctx context.Context, v noticed, why string) (m snapsh
 		}
 		return err
 	})
-	if errors.Is(err, errNotNow) || errors.Is(err, errLostClaim) || ctx.Err() != nil {
+	if unclaimed(err) || ctx.Err() != nil {
 		return m, err
 	}
 	if s.a.OnSnapshot != nil {
@@ -106,12 +112,10 @@ func dataBytes(dir string) (sum int64, err error) {
 	return sum, nil
 }
 
-// point moves the pointer, if the lock is still ours.
+// point moves the pointer, if the lock is still ours. A snapshot that is complete is not lost for one slow answer.
 func (s *snapshotter) point(ctx context.Context, c *claim, m snapshot.Manifest) error {
 	last := cluster.LastSnapshot{ID: m.ID, At: m.CreatedAt, GTID: m.GTIDLower.String(), Bytes: m.Bytes}
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	ok, why, err := s.a.Store.Txn(ctx, election.CheckSession(c.lock, s.a.Session.ID()), election.Set(s.a.keys.SnapshotLast(), cluster.Encode(last)))
+	ok, why, err := s.persist(ctx, election.CheckSession(c.lock, s.a.Session.ID()), election.Set(s.a.keys.SnapshotLast(), cluster.Encode(last)))
 	if err == nil && !ok {
 		err = errors.New(why)
 	}
@@ -178,10 +182,23 @@ func (s *snapshotter) note(ctx context.Context, err error, store bool) {
 
 // put writes something that only people look at.
 func (s *snapshotter) put(ctx context.Context, what string, op election.Op) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	if _, _, err := s.a.Store.Txn(ctx, op); err != nil {
+	if _, _, err := s.persist(ctx, op); err != nil {
 		s.a.Log.Debug(what, "err", err) //nolint:sloglint // the caller names what failed
+	}
+}
+
+// persist runs a transaction that may run twice, until Consul answers; persistLimit bounds it.
+func (s *snapshotter) persist(ctx context.Context, ops ...election.Op) (ok bool, why string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, persistLimit)
+	defer cancel()
+	for {
+		wctx, cancel := context.WithTimeout(ctx, recordTimeout)
+		ok, why, err = s.a.Store.Txn(wctx, ops...)
+		cancel()
+		if err == nil || ctx.Err() != nil || errors.Is(err, election.ErrDenied) || errors.Is(err, election.ErrRefused) {
+			return ok, why, err
+		}
+		pause(ctx, snapshotLook)
 	}
 }
 

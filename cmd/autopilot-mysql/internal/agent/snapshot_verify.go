@@ -29,8 +29,8 @@ func (s *snapshotter) verifyDue(v noticed) bool {
 
 // verify proves the newest snapshot with a scratch server beside the data.
 func (s *snapshotter) verify(ctx context.Context, v noticed) error {
-	s.verifies = time.Now()
 	err := s.claimed(ctx, cluster.WorkVerifying, func(ctx context.Context, c *claim) error {
+		s.verifies = time.Now() // not before: while another node works on a snapshot, this one waits for its turn
 		list, _, err := snapshot.List(ctx, s.a.Snapshots, s.a.Settings.Cluster)
 		if err != nil {
 			return err
@@ -42,7 +42,10 @@ func (s *snapshotter) verify(ctx context.Context, v noticed) error {
 		}
 		return errNotNow
 	})
-	if errors.Is(err, errNotNow) || errors.Is(err, errLostClaim) || ctx.Err() != nil {
+	if unclaimed(err) || ctx.Err() != nil {
+		if errors.Is(err, errLostClaim) {
+			s.verifies = time.Time{}
+		}
 		return err
 	}
 	if err != nil {

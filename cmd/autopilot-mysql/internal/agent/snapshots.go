@@ -31,6 +31,12 @@ const (
 	passedOver = 10 * time.Minute
 	// requestsKept is how long finished requests stay readable.
 	requestsKept = time.Hour
+	// requestPatience is for how long a request waits for this node's mysqld: longer than a restart with its recovery.
+	requestPatience = 5 * time.Minute
+	// requestClaims is how often a request whose snapshot lost the lock in the middle is begun anew.
+	requestClaims = 3
+	// persistLimit bounds writing a result to a Consul that is slow.
+	persistLimit = 30 * time.Second
 )
 
 // snapshotter takes, retires and verifies snapshots when that is due and this node is the one to do it. Whatever
@@ -49,6 +55,8 @@ type snapshotter struct {
 	probed   time.Time
 	gone     string // the newest snapshot, when the store said that it has it no more
 	verifies time.Time
+	asked    map[string]*asked        // by the request's id
+	owed     *cluster.SnapshotRequest // an outcome that Consul may not have taken
 }
 
 func newSnapshotter(a *Agent) *snapshotter { return &snapshotter{a: a} }
@@ -98,6 +106,9 @@ func (s *snapshotter) turn(ctx context.Context) error {
 	if !v.facts.View.OK || v.facts.View.Cluster == nil || v.facts.Stop {
 		return errNotNow
 	}
+	if s.owed != nil {
+		return s.write(ctx, *s.owed)
+	}
 	r, mine := s.request(v)
 	if mine {
 		return s.answer(ctx, v, r)
@@ -107,7 +118,7 @@ func (s *snapshotter) turn(ctx context.Context) error {
 	}
 	s.probe(ctx, v)
 	if why := s.due(ctx, v); why != "" {
-		_, err := s.take(ctx, v, why)
+		_, err := s.take(ctx, v, why, nil)
 		return err
 	}
 	if s.verifyDue(v) {

@@ -102,6 +102,7 @@ func claimer(t *testing.T, m *election.Memory, name string) *snapshotter {
 	a := &Agent{keys: cluster.KeysOf("main"), Deps: Deps{Settings: &config.Settings{Name: name}, Params: p, Store: m.Node(name),
 		Session: m.Session(name, time.Hour), Log: slog.New(slog.DiscardHandler)}}
 	require.NoError(t, a.Session.Open(t.Context()))
+	a.history = &historian{store: a.Store, keys: a.keys, kick: make(chan struct{}, 1)}
 	return &snapshotter{a: a}
 }
 
@@ -196,4 +197,24 @@ func TestRequestsFindTheirNode(t *testing.T) {
 func TestOneSentence(t *testing.T) {
 	require.Equal(t, "a b", oneSentence(errors.New("a\n b")))
 	require.LessOrEqual(t, len([]rune(oneSentence(errors.New(string(make([]rune, 1000)))))), 300)
+}
+
+// TestAVerificationThatFoundTheLockBusyIsStillDue: it waits for its turn, not for the pause after an attempt.
+func TestAVerificationThatFoundTheLockBusyIsStillDue(t *testing.T) {
+	m := election.NewMemory()
+	one, two := claimer(t, m, "n1"), claimer(t, m, "n2")
+	two.a.Settings.Cluster, two.a.Settings.SnapshotVerify, two.a.Snapshots = "main", time.Hour, store(t)
+	v := noticed{facts: roles.Facts{View: roles.View{Cluster: &roles.Cluster{ID: "c"}}}, extra: cluster.Extra{Snapshot: &cluster.LastSnapshot{ID: "a"}}}
+	require.True(t, two.verifyDue(v))
+	require.NoError(t, one.claimed(t.Context(), cluster.WorkTaking, func(context.Context, *claim) error {
+		require.ErrorIs(t, two.verify(t.Context(), v), errNotNow)
+		return nil
+	}))
+	require.True(t, two.verifyDue(v))
+	m.Partition("n2", true)
+	require.ErrorIs(t, two.verify(t.Context(), v), errNoClaim, "and neither the store nor the node is to blame")
+	m.Partition("n2", false)
+	require.True(t, two.verifyDue(v))
+	require.ErrorIs(t, two.verify(t.Context(), v), errNotNow, "the store has none")
+	require.False(t, two.verifyDue(v), "an attempt was made")
 }

@@ -305,6 +305,7 @@ func (n *trapNode) obey() *guard.Client {
 	n.t.Setenv(guard.EnvFD, strconv.Itoa(fds[1]))
 	c, err := guard.Connect()
 	require.NoError(n.t, err)
+	c.FeedTimeout = trapLimit
 	return c
 }
 

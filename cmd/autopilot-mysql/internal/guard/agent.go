@@ -121,7 +121,7 @@ func (g *guard) dropAgent() {
 // restartAgent schedules the next incarnation.
 func (g *guard) restartAgent(why string) {
 	wait := g.backoff
-	g.backoff = min(2*g.backoff, backoffMax)
+	g.backoff = min(2*g.backoff, max(backoffMax, g.opts.times.backoff))
 	mysqld := "no mysqld is running"
 	if g.mysqld != nil {
 		mysqld = fmt.Sprintf("mysqld (pid %d) goes on", g.mysqld.pid)
@@ -137,7 +137,7 @@ func (g *guard) agentExited(st syscall.WaitStatus) {
 	g.dropAgent()
 	exit := exitOf(a.pid, st)
 	if time.Since(a.started) >= healthyAfter {
-		g.backoff = backoffMin
+		g.backoff = g.opts.times.backoff
 	}
 	startup := !a.commanded
 	switch {
@@ -213,10 +213,10 @@ func (g *guard) watchSilence() {
 		return
 	}
 	a.heard = false
-	time.AfterFunc(g.opts.stuckAfter, func() {
+	time.AfterFunc(g.opts.times.stuckAfter, func() {
 		g.post(func() {
 			if !a.heard {
-				g.breakAgent(a, fmt.Sprintf("said nothing for %v since mysqld was killed", g.opts.stuckAfter))
+				g.breakAgent(a, fmt.Sprintf("said nothing for %v since mysqld was killed", g.opts.times.stuckAfter))
 			}
 		})
 	})

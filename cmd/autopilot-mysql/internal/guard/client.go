@@ -26,6 +26,9 @@ const (
 
 // Client is the agent's side. All methods are safe for concurrent use.
 type Client struct {
+	// FeedTimeout bounds Feed, instead of a quarter of a second: for tests, on machines that pause. Set it before the first.
+	FeedTimeout time.Duration
+
 	conn  *net.UnixConn
 	out   chan []byte
 	exits chan Exit
@@ -43,7 +46,9 @@ type Client struct {
 // Connect takes over the connection this process inherited from the guard. Call it once, before any
 // other process is started, and install handlers for SIGHUP, SIGUSR1 and SIGUSR2 before it: from then
 // on the guard forwards them.
-func Connect() (*Client, error) {
+func Connect() (*Client, error) { return connect(helloTimeout) }
+
+func connect(hello time.Duration) (*Client, error) {
 	v := os.Getenv(EnvFD)
 	if v == "" {
 		return nil, fmt.Errorf("connect to the guard: %s is not set: the agent is started by the guard, not by hand", EnvFD)
@@ -62,18 +67,18 @@ func Connect() (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the guard: %w", err)
 	}
-	return newClient(conn)
+	return newClient(conn, hello)
 }
 
 // newClient says hello on conn.
-func newClient(conn *net.UnixConn) (*Client, error) {
+func newClient(conn *net.UnixConn, hello time.Duration) (*Client, error) {
 	c := &Client{
-		conn: conn, out: make(chan []byte, 16), exits: make(chan Exit, 16), stops: make(chan os.Signal, 4),
+		FeedTimeout: feedTimeout, conn: conn, out: make(chan []byte, 16), exits: make(chan Exit, 16), stops: make(chan os.Signal, 4),
 		done: make(chan struct{}), pending: map[uint64]chan message{},
 	}
 	go c.read()
 	go c.write()
-	ctx, cancel := context.WithTimeout(context.Background(), helloTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), hello)
 	defer cancel()
 	m, err := c.call(ctx, request{Op: opHello})
 	if err != nil {
@@ -121,7 +126,7 @@ func (c *Client) Feed(deadline time.Duration, memory []byte) error {
 	if deadline < 0 {
 		return fmt.Errorf("feed: negative deadline %v", deadline)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), feedTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.FeedTimeout)
 	defer cancel()
 	pid, _ := c.Mysqld()
 	_, err := c.call(ctx, request{Op: opFeed, Deadline: deadline, Pid: pid, Memory: memory})

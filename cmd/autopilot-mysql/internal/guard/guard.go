@@ -25,7 +25,25 @@ type Options struct {
 	StopTimeout time.Duration // from the first SIGTERM or SIGINT to SIGKILL for everything; 0: DefaultStopTimeout
 	Stderr      io.Writer     // the guard's own few lines; nil: os.Stderr
 
-	stuckAfter time.Duration // 0: the constant; shorter in tests
+	times times // zero ones are the constants; others in tests
+}
+
+// times are the guard's own limits.
+type times struct {
+	stuckAfter, sameStop, agentGrace, backoff time.Duration
+}
+
+// orElse fills what is not given.
+func (t times) orElse(d times) times {
+	for _, p := range []struct {
+		given *time.Duration
+		usual time.Duration
+	}{{&t.stuckAfter, d.stuckAfter}, {&t.sameStop, d.sameStop}, {&t.agentGrace, d.agentGrace}, {&t.backoff, d.backoff}} {
+		if *p.given <= 0 {
+			*p.given = p.usual
+		}
+	}
+	return t
 }
 
 // guard is the state of Run. Everything here belongs to the goroutine that runs loop.
@@ -59,13 +77,11 @@ func Run(ctx context.Context, opts Options) int {
 	if opts.StopTimeout <= 0 {
 		opts.StopTimeout = DefaultStopTimeout
 	}
-	if opts.stuckAfter <= 0 {
-		opts.stuckAfter = stuckAfter
-	}
+	opts.times = opts.times.orElse(times{stuckAfter, sameStop, agentGrace, backoffMin})
 	if opts.Stderr == nil {
 		opts.Stderr = os.Stderr
 	}
-	g := &guard{opts: opts, log: newLines(opts.Stderr), inbox: make(chan func()), backoff: backoffMin}
+	g := &guard{opts: opts, log: newLines(opts.Stderr), inbox: make(chan func()), backoff: opts.times.backoff}
 	defer g.log.flush()
 	if err := g.prepare(ctx); err != nil {
 		g.log.printf("start the guard: %v", err)

@@ -125,8 +125,10 @@ func TestHelpersOfACrashedAgentAreKilled(t *testing.T) {
 }
 
 func TestExitWithoutAnAgentIsToldToTheNext(t *testing.T) {
-	r := launch(t, limit, "connect\nstart sleep 1; exit 9\ndie 1", "await-file ended\nconnect\nawait-exit\nexit -1")
+	r := launch(t, limit, "connect\nstart while [ ! -e DIR/over ]; do sleep 0.05; done; exit 9\ndie 1", "await-file ended\nconnect\nawait-exit\nexit -1")
 	pid := r.pid(`1 started (\d+) err=<nil>`)
+	r.event(`2 born \d+`)
+	r.touch("over")
 	r.gone(pid) // reaped while nobody is connected
 	r.touch("ended")
 	r.event(fmt.Sprintf(`2 exit pid=%d status=9 cause="" late=0 kills=0`, pid))
@@ -213,10 +215,12 @@ func TestUnprivilegedMysqldStillDiesWithTheGuard(t *testing.T) {
 }
 
 func TestOrphansAreReaped(t *testing.T) {
-	r := launch(t, limit, "connect\nrun (sleep 2 & sleep 3 & (sleep 2.5 & ) & )\nhang")
+	const orphan = "(while [ ! -e DIR/over ]; do sleep 0.05; done) & "
+	r := launch(t, limit, "connect\nrun ("+orphan+orphan+"("+orphan+") & )\nhang")
 	agent := r.pid(`1 born (\d+)`)
 	r.event(`1 ran err=<nil>`)
 	r.until("three orphans at the guard", func() bool { return len(children(r.cmd.Process.Pid)) == 4 })
+	r.touch("over")
 	r.until("the orphans to be reaped", func() bool { return len(children(r.cmd.Process.Pid)) == 1 })
 	r.alive(agent)
 }

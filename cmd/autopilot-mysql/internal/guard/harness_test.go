@@ -47,6 +47,11 @@ func launch(t *testing.T, stopTimeout time.Duration, scripts ...string) *rig {
 	return launchAs(t, nil, stopTimeout, scripts...)
 }
 
+// withTimes gives the guard other limits of its own, see envTimes.
+func withTimes(text string) func(*exec.Cmd) {
+	return func(c *exec.Cmd) { c.Env = append(os.Environ(), envTimes+"="+text) }
+}
+
 // launchAs is launch with a last change to the guard's command.
 func launchAs(t *testing.T, change func(*exec.Cmd), stopTimeout time.Duration, scripts ...string) *rig {
 	t.Helper()

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,8 +20,21 @@ const (
 	roleGuard = "guard-under-test" // DIR STOPTIMEOUT
 	roleAgent = "scripted-agent"   // DIR
 
-	envStuck = "GUARD_TEST_STUCK_AFTER"
+	envTimes = "GUARD_TEST_TIMES" // stuck=1s same=1s grace=1s backoff=1s
 )
+
+// timesOf reads envTimes.
+func timesOf(text string) (t times) {
+	for _, f := range strings.Fields(text) {
+		name, value, _ := strings.Cut(f, "=")
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			panic(err)
+		}
+		*map[string]*time.Duration{"stuck": &t.stuckAfter, "same": &t.sameStop, "grace": &t.agentGrace, "backoff": &t.backoff}[name] = d
+	}
+	return t
+}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
@@ -30,12 +44,15 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				panic(err)
 			}
-			opts := Options{Agent: []string{os.Args[0], roleAgent, os.Args[2]}, StopTimeout: stop}
-			opts.stuckAfter, _ = time.ParseDuration(os.Getenv(envStuck))
-			os.Exit(Run(context.Background(), opts))
+			os.Exit(Run(context.Background(), Options{Agent: []string{os.Args[0], roleAgent, os.Args[2]}, StopTimeout: stop,
+				times: timesOf(os.Getenv(envTimes))}))
 		case roleAgent:
 			runScript(os.Args[2])
 		}
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil { // those that run beside each other sleep
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -76,15 +93,17 @@ func (s *scripted) say(format string, args ...any) {
 	fmt.Fprintf(s.report, "%d %s\n", s.n, fmt.Sprintf(format, args...))
 }
 
-// do carries out one line of the script.
+// do carries out one line of the script. "DIR/" in it is the directory of the test.
 func (s *scripted) do(verb, rest string) {
+	rest = strings.ReplaceAll(rest, "DIR/", s.dir+"/")
 	switch verb {
 	case "connect":
-		c, err := Connect()
+		c, err := connect(limit)
 		if err != nil {
 			s.say("connect: %v", err)
 			os.Exit(1)
 		}
+		c.FeedTimeout = limit
 		s.c = c
 		pid, running := c.Mysqld()
 		s.say("connected mysqld=%d running=%v memory=%q", pid, running, c.Memory())
@@ -110,6 +129,8 @@ func (s *scripted) do(verb, rest string) {
 				time.Sleep(20 * time.Millisecond)
 			}
 		}()
+	case "impatient": // feeds as an agent does
+		s.c.FeedTimeout = feedTimeout
 	case "nofeed":
 		s.say("unfed err=%v", s.c.Feed(0, nil))
 	case "signal":

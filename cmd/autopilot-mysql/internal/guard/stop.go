@@ -57,7 +57,7 @@ func (g *guard) onStop(sig syscall.Signal) {
 			return
 		}
 		g.send(g.agent, message{Stop: sig}) // or with its hello
-	case time.Since(g.stopAt) >= sameStop:
+	case time.Since(g.stopAt) >= g.opts.times.sameStop:
 		g.giveUp(fmt.Sprintf("a second %v while stopping", sig))
 	}
 }
@@ -83,7 +83,7 @@ func (g *guard) finish(code int, reason string) {
 		g.restart.Stop()
 	}
 	g.killMysqld(CauseStop)
-	time.AfterFunc(agentGrace, func() { g.post(g.force) })
+	time.AfterFunc(g.opts.times.agentGrace, func() { g.post(g.force) })
 	time.AfterFunc(reapLimit, func() { g.post(func() { g.end.over = true }) })
 }
 
