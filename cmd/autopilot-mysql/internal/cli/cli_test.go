@@ -325,3 +325,23 @@ func TestConfigShowTellsWhatIsWrong(t *testing.T) {
 	require.Contains(t, errs, "unknown scheme")
 	require.Contains(t, errs, "the cluster-wide values are not shown: read cluster-wide settings: connection refused")
 }
+
+// TestOrdersToTheClusterTakeTheSameFlags: all wait or do not, can be tried, and refuse a time that is none.
+func TestOrdersToTheClusterTakeTheSameFlags(t *testing.T) {
+	h := Handlers{SnapshotHandlers: SnapshotHandlers{SnapshotCreate: func(_ context.Context, _ *Invocation, o SnapshotCreate) error {
+		require.False(t, o.Wait)
+		require.True(t, o.DryRun)
+		return nil
+	}}}
+	code, _, errs := call(t, h, nil, "snapshot", "create", "--no-wait", "--dry-run")
+	require.Zero(t, code, errs)
+	for _, command := range []string{"switchover", "failover", "pause n", "rebuild n", "remove n", "snapshot create"} {
+		code, out, errs := call(t, Handlers{}, nil, append(strings.Fields(command), "--timeout", "0")...)
+		require.Equal(t, Usage, code, command)
+		require.Empty(t, out)
+		require.Contains(t, errs, "--timeout 0s is not positive; use a duration like 30s", command)
+		code, _, errs = call(t, Handlers{}, nil, append(strings.Fields(command), "--no-wait", "--dry-run")...)
+		require.Equal(t, Failed, code, "%s: %s", command, errs)
+		require.Contains(t, errs, "this build does not have it", command)
+	}
+}
