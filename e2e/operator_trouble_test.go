@@ -179,7 +179,7 @@ func terminalKilled(t *testing.T, c *harness.Cluster) {
 		waitFor(t, "the end of what the killed terminal asked for", func() bool {
 			now := operator(t, d, "history", "--request", id)
 			said = now.out
-			return now.code == 0 || strings.Contains(now.err, "snapshot: failed")
+			return now.code == 0 || now.code == 1
 		})
 		require.Less(t, try, maxHandOvers)
 	}

@@ -25,10 +25,13 @@ const tempPrefix = ".tmp-"
 // dirStore keeps objects as files below a directory: a mounted share, or the
 // disk of a playground. Writes go to a temporary name, are synced, and appear
 // by rename or link.
-type dirStore struct{ root string }
+type dirStore struct {
+	root      string
+	mustExist bool
+}
 
 // openDir parses file:///dir.
-func openDir(u *url.URL) (Store, error) {
+func openDir(u *url.URL, opts StoreOptions) (Store, error) {
 	if u.Host != "" && u.Host != "localhost" {
 		return nil, fmt.Errorf("parse store URL: file:// takes an absolute path with three slashes, not the host %q; %s", u.Host, accepted)
 	}
@@ -38,11 +41,28 @@ func openDir(u *url.URL) (Store, error) {
 	if err := checkQuery(u.Query()); err != nil {
 		return nil, err
 	}
-	return &dirStore{root: filepath.Clean(u.Path)}, nil
+	return &dirStore{root: filepath.Clean(u.Path), mustExist: opts.MustExist}, nil
 }
 
 // URL implements Store.
 func (d *dirStore) URL() string { return (&url.URL{Scheme: "file", Path: d.root}).String() }
+
+// present refuses to go on without the directory where that is not ours to make.
+func (d *dirStore) present() error {
+	if !d.mustExist {
+		return nil
+	}
+	st, err := os.Stat(d.root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("directory %s %w", d.root, ErrNoStore)
+	case err != nil:
+		return err
+	case !st.IsDir():
+		return fmt.Errorf("%s is not a directory: such a store %w", d.root, ErrNoStore)
+	}
+	return nil
+}
 
 // file maps a key to its path.
 func (d *dirStore) file(key string) (string, error) {
@@ -92,7 +112,10 @@ func (d *dirStore) write(ctx context.Context, key string, r io.Reader, publish f
 		return err
 	}
 	dir := filepath.Dir(final)
-	f, err := createTemp(dir)
+	var f *os.File
+	if err = d.present(); err == nil {
+		f, err = createTemp(dir)
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
@@ -165,6 +188,9 @@ func (d *dirStore) Get(ctx context.Context, key string) (io.ReadCloser, int64, e
 
 // List implements Store.
 func (d *dirStore) List(ctx context.Context, prefix string) ([]Object, error) {
+	if err := d.present(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", prefix, err)
+	}
 	var out []Object
 	err := d.walk(ctx, prefix, func(key string, info fs.FileInfo) error {
 		if !strings.HasPrefix(path.Base(key), tempPrefix) {

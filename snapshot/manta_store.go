@@ -174,6 +174,11 @@ func (s *mantaStore) List(ctx context.Context, prefix string) ([]Object, error) 
 			return nil, err
 		}
 	}
+	if s.opts.MustExist {
+		if _, err := s.readPage(ctx, s.root, ""); status(err) == http.StatusNotFound {
+			return nil, fmt.Errorf("list %s: directory %s in Manta %w", prefix, s.root, ErrNoStore)
+		}
+	}
 	var out []Object
 	if err := s.walk(ctx, dir, prefix, &out); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)

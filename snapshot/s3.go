@@ -160,7 +160,7 @@ func (s *s3Store) Get(ctx context.Context, key string) (io.ReadCloser, int64, er
 
 // List implements Store.
 func (s *s3Store) List(ctx context.Context, prefix string) ([]Object, error) {
-	c, err := s.ready(ctx)
+	c, err := s.client(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)
 	}
@@ -170,8 +170,11 @@ func (s *s3Store) List(ctx context.Context, prefix string) ([]Object, error) {
 		call, cancel := context.WithTimeout(ctx, s.opts.CallTimeout)
 		page, err := pages.NextPage(call)
 		cancel()
+		if status(err) == http.StatusNotFound && s.mayBeMissing() {
+			return nil, nil // looking makes no bucket: the first write does
+		}
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", prefix, err)
+			return nil, fmt.Errorf("list %s: %w", prefix, s.named(err))
 		}
 		for _, o := range page.Contents {
 			out = append(out, Object{
@@ -180,6 +183,7 @@ func (s *s3Store) List(ctx context.Context, prefix string) ([]Object, error) {
 			})
 		}
 	}
+	s.seen()
 	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
 	return out, nil
 }

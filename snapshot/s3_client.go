@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // client makes the SDK's client at the first call: reading shared files may
@@ -23,6 +24,7 @@ func (s *s3Store) client(ctx context.Context) (*s3.Client, error) {
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(s.opts.Stall, s.opts.roots)),
 		config.WithRetryMaxAttempts(s.opts.Attempts),
+		config.WithLogger(logging.Nop{}), // a command's stderr is its own; what matters is in the errors
 	}
 	if s.region != "" {
 		load = append(load, config.WithRegion(s.region))
@@ -52,6 +54,33 @@ func (s *s3Store) client(ctx context.Context) (*s3.Client, error) {
 	return s.lazy, nil
 }
 
+// mayBeMissing says whether a bucket that is not there counts as an empty store:
+// for a node that will make it, until it has been seen.
+func (s *s3Store) mayBeMissing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.opts.MustExist && !s.bucketOK
+}
+
+// seen remembers that the bucket is there.
+func (s *s3Store) seen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bucketOK = true
+}
+
+// named says of a missing bucket which one, and at which server.
+func (s *s3Store) named(err error) error {
+	if status(err) != http.StatusNotFound {
+		return err
+	}
+	where := s.endpoint
+	if where == "" {
+		where = "AWS"
+	}
+	return fmt.Errorf("bucket %s at %s %w", s.bucket, where, ErrNoStore)
+}
+
 // ready returns the client once the bucket is known to be there, creating it if
 // it is missing and we may.
 func (s *s3Store) ready(ctx context.Context) (*s3.Client, error) {
@@ -69,6 +98,9 @@ func (s *s3Store) ready(ctx context.Context) (*s3.Client, error) {
 	_, err = c.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
 	switch status(err) {
 	case http.StatusNotFound:
+		if s.opts.MustExist {
+			return nil, s.named(err)
+		}
 		if err := s.createBucket(ctx, c); err != nil {
 			return nil, err
 		}

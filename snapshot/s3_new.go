@@ -93,7 +93,7 @@ func (s *s3Store) holds(ctx context.Context, key string, data []byte) bool {
 // sweep implements sweeper: uploads that were begun and never completed are
 // invisible, and paid for.
 func (s *s3Store) sweep(ctx context.Context, prefix string, before time.Time) error {
-	c, err := s.ready(ctx)
+	c, err := s.client(ctx)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrIncomplete: something that belongs to the snapshot is missing.
 	ErrIncomplete = errors.New("incomplete")
+	// ErrNoStore: there is no store at that place, and it is not to be made
+	// (StoreOptions.MustExist). The message names the place.
+	ErrNoStore = errors.New("does not exist")
 )
 
 // Object is one entry of a store's listing.
@@ -81,6 +84,10 @@ type StoreOptions struct {
 	Stall time.Duration
 	// Attempts is how often a request is sent at most. Zero means 4.
 	Attempts int
+	// MustExist is for those who only use what others have stored: a bucket or
+	// directory that is not there is ErrNoStore and is never made. Without it a
+	// store that is not there yet is empty, and the first write makes it.
+	MustExist bool
 
 	roots *x509.CertPool // nil: the system's
 }
@@ -132,7 +139,7 @@ func OpenStore(raw string, opts StoreOptions) (Store, error) {
 	}
 	switch u.Scheme {
 	case "file":
-		return openDir(u)
+		return openDir(u, opts)
 	case "s3":
 		return openS3(u, opts)
 	case "manta":

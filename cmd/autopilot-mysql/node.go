@@ -92,7 +92,7 @@ func assemble(ctx context.Context, inv *cli.Invocation, s *config.Settings, g *g
 	if err != nil {
 		return nil, nil, err
 	}
-	snapshots, err := vaultOf(&s.Common)
+	snapshots, err := vaultOf(&s.Common, false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,11 +176,11 @@ func consulClient(c *config.Common, timeout time.Duration) (*consul.Client, erro
 }
 
 // snapshotStore opens the store without talking to it; nil without one.
-func snapshotStore(c *config.Common) (snapshot.Store, error) {
+func snapshotStore(c *config.Common, mustExist bool) (snapshot.Store, error) {
 	if c.Store == "" {
 		return nil, nil
 	}
-	store, err := snapshot.OpenStore(c.Store, snapshot.StoreOptions{CA: c.StoreCA, AccessKey: string(c.S3AccessKey), SecretKey: string(c.S3SecretKey), SessionToken: string(c.S3Token),
+	store, err := snapshot.OpenStore(c.Store, snapshot.StoreOptions{MustExist: mustExist, CA: c.StoreCA, AccessKey: string(c.S3AccessKey), SecretKey: string(c.S3SecretKey), SessionToken: string(c.S3Token),
 		Manta: snapshot.MantaOptions{Endpoint: c.MantaURL, User: c.MantaUser, Subuser: c.MantaSubuser, Role: c.MantaRole, KeyID: c.MantaKeyID,
 			Key: string(c.MantaKey), Insecure: c.MantaInsecure}})
 	if err != nil {

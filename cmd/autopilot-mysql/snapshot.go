@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -40,12 +41,13 @@ func openVault(what string, c *config.Common) (vault, error) {
 	if c.Store == "" {
 		return vault{}, &cli.Error{Code: cli.Usage, What: what, Why: "no snapshot store is named", Next: "give it with --store or AUTOPILOT_STORE"}
 	}
-	return vaultOf(c)
+	return vaultOf(c, true)
 }
 
-// vaultOf opens the store, if there is one, without talking to it.
-func vaultOf(c *config.Common) (v vault, err error) {
-	v.store, err = snapshotStore(c)
+// vaultOf opens the store, if there is one, without talking to it. mustExist is for commands: a mistyped name is an error
+// there and makes nothing.
+func vaultOf(c *config.Common, mustExist bool) (v vault, err error) {
+	v.store, err = snapshotStore(c, mustExist)
 	if err != nil {
 		return vault{}, err
 	}
@@ -64,11 +66,43 @@ func (v vault) reading() snapshot.RestoreOptions {
 	return snapshot.RestoreOptions{Keys: v.keys, Rate: v.rate, Patience: commandPatience}
 }
 
+// failed is one line about a store that cannot be listed.
+func (v vault) failed(what string, err error) error {
+	e := &cli.Error{What: what, Why: brief(err), Err: err, Next: "see whether the store " + v.store.URL() + " answers, and the credentials"}
+	if errors.Is(err, snapshot.ErrNoStore) {
+		e.Code, e.Next = cli.Usage, "correct --store; a store that is new is made by the first node that stores something in it"
+	}
+	return e
+}
+
+// broken is one line about work with the store that did not come to its end; next says what that leaves.
+func (v vault) broken(ctx context.Context, what string, err error, next string) error {
+	switch {
+	case errors.Is(err, snapshot.ErrNoStore):
+		return v.failed(what, err)
+	case errors.Is(err, snapshot.ErrNoKey):
+		return &cli.Error{Code: cli.Usage, What: what, Why: err.Error(), Err: err,
+			Next: "nothing was changed; give the key it was made with: AUTOPILOT_SNAPSHOT_IDENTITY_FILE or AUTOPILOT_SNAPSHOT_PASSPHRASE_FILE"}
+	case interrupted(ctx, err):
+		return &cli.Error{What: what, Why: "interrupted", Err: err, Next: next + "; run it again"}
+	}
+	return &cli.Error{What: what, Why: brief(err), Err: err, Next: next + "; run it again when the cause is gone"}
+}
+
+// brief leaves out what a library tells about a request that reached nobody: all of it is about the request.
+func brief(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return "no answer: " + op.Error()
+	}
+	return err.Error()
+}
+
 // list is snapshot.List; what cannot be used is said on stderr.
 func (v vault) list(ctx context.Context, inv *cli.Invocation, what, cluster string) ([]snapshot.Manifest, []error, error) {
 	list, bad, err := snapshot.List(ctx, v.store, cluster)
 	if err != nil {
-		return nil, nil, &cli.Error{What: what, Why: err.Error(), Err: err, Next: "see whether the store " + v.store.URL() + " answers, and the credentials"}
+		return nil, nil, v.failed(what, err)
 	}
 	for _, e := range bad {
 		fmt.Fprintf(inv.Stderr, "passed over: %s\n", e)
@@ -98,7 +132,7 @@ func (v vault) pick(ctx context.Context, inv *cli.Invocation, what, cluster, id 
 			return nil, &cli.Error{What: what, Why: e.Error(), Err: e, Next: "choose another one: autopilot-mysql snapshot list"}
 		}
 	}
-	return nil, &cli.Error{What: what, Why: fmt.Sprintf("cluster %q has no snapshot %s", cluster, id), Next: "see: autopilot-mysql snapshot list"}
+	return nil, &cli.Error{Code: cli.Usage, What: what, Why: fmt.Sprintf("cluster %q has no snapshot %s", cluster, id), Next: "see: autopilot-mysql snapshot list"}
 }
 
 // snapshotDoc is one snapshot in JSON. The names are a stable interface.
@@ -155,7 +189,7 @@ func snapshotList(ctx context.Context, inv *cli.Invocation, o cli.SnapshotList) 
 func (v vault) listJSON(ctx context.Context, inv *cli.Invocation, o cli.SnapshotList) error {
 	list, bad, err := snapshot.List(ctx, v.store, o.Cluster)
 	if err != nil {
-		return &cli.Error{What: "list snapshots", Why: err.Error(), Err: err, Next: "see whether the store " + v.store.URL() + " answers, and the credentials"}
+		return v.failed("list snapshots", err)
 	}
 	doc := struct {
 		Cluster   string        `json:"cluster"`
@@ -200,7 +234,7 @@ func snapshotPrune(ctx context.Context, inv *cli.Invocation, o cli.SnapshotPrune
 	keep := retention(o.SnapshotRetention)
 	verdicts, err := snapshot.Judge(ctx, v.store, o.Cluster, keep)
 	if err != nil {
-		return &cli.Error{What: "prune snapshots", Why: err.Error(), Err: err, Next: "nothing was removed"}
+		return v.failed("prune snapshots", err)
 	}
 	removed := []string{}
 	if !o.DryRun {

@@ -53,7 +53,7 @@ func (v vault) recover(ctx context.Context, inv *cli.Invocation, o cli.SnapshotR
 	})
 	bar.end()
 	if err != nil {
-		return recoverError(ctx, what, err)
+		return v.recoverError(ctx, what, err)
 	}
 	return printRecovered(inv, o, res, into)
 }
@@ -75,8 +75,8 @@ func emptyPlace(into string) error {
 	return fmt.Errorf("%s is not an empty directory", into)
 }
 
-func recoverError(ctx context.Context, what string, err error) error {
-	e := &cli.Error{What: what, Why: err.Error(), Err: err, Next: "nothing is left of it; run it again when the cause is gone"}
+func (v vault) recoverError(ctx context.Context, what string, err error) error {
+	e := &cli.Error{What: what, Why: err.Error(), Err: err}
 	var u *recovery.UnreachableError
 	switch {
 	case errors.Is(err, recovery.ErrNoSnapshot):
@@ -86,8 +86,8 @@ func recoverError(ctx context.Context, what string, err error) error {
 		if !u.Reach.IsEmpty() {
 			e.Next += fmt.Sprintf("; the most that can be reached is --to-gtid '%s'", u.Reach)
 		}
-	case interrupted(ctx, err):
-		e.Why, e.Next = "interrupted", "nothing is left of it; run it again"
+	default:
+		return v.broken(ctx, what, err, "nothing is left of it")
 	}
 	return e
 }

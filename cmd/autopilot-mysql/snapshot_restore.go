@@ -85,10 +85,8 @@ func (v vault) restoreFirst(ctx context.Context, inv *cli.Invocation, list []sna
 		case errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrIncomplete):
 			damaged = append(damaged, err.Error())
 			fmt.Fprintf(inv.Stderr, "passed over: %s\n", err)
-		case interrupted(ctx, err):
-			return m, &cli.Error{What: "restore snapshot", Why: "interrupted", Err: err, Next: "nothing is left of it; run it again"}
 		default:
-			return m, &cli.Error{What: "restore snapshot", Why: err.Error(), Err: err, Next: "nothing is left of it; run it again when the cause is gone"}
+			return m, v.broken(ctx, "restore snapshot", err, "nothing is left of it")
 		}
 	}
 	return snapshot.Manifest{}, &cli.Error{What: "restore snapshot", Why: "no snapshot is undamaged: " + strings.Join(damaged, "; "), Next: "nothing was written"}
@@ -140,7 +138,7 @@ func snapshotVerify(ctx context.Context, inv *cli.Invocation, o cli.SnapshotVeri
 	})
 	bar.end()
 	if err != nil {
-		return &cli.Error{What: what, Why: err.Error(), Err: err, Next: "this says nothing about the snapshot; run it again when the cause is gone"}
+		return v.broken(ctx, what, err, "this says nothing about the snapshot")
 	}
 	tellVerified(ctx, inv, &o.Common, list[0], found)
 	return printVerified(inv, o, list[0], found)

@@ -104,7 +104,7 @@ func TestSnapshotRestore(t *testing.T) {
 	require.Equal(t, "data 0 of c", content(t, into))
 
 	code, _, errs = call(t, append(args, into, "20200101T000000Z-00000000")...)
-	require.Equal(t, cli.Failed, code)
+	require.Equal(t, cli.Usage, code)
 	require.Contains(t, errs, "has no snapshot 20200101T000000Z-00000000")
 
 	dir, ids = stocked(t, "old", "new")

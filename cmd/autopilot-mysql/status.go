@@ -10,6 +10,7 @@ import (
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/operate"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/show"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 )
@@ -68,32 +69,10 @@ func (r reader) read(ctx context.Context) (cluster.Doc, uint64, error) {
 	case err != nil:
 		return cluster.Doc{}, 0, &cli.Error{What: "read status", Why: err.Error(), Err: err, Next: "name the Consul servers with --consul"}
 	case len(v.KVs) == 0:
-		return cluster.Doc{}, 0, &cli.Error{What: "read status", Why: fmt.Sprintf("Consul knows no cluster %q", r.o.Cluster), Next: r.others(ctx)}
+		return cluster.Doc{}, 0, operate.NoCluster(ctx, r.store, "read status", r.o.Cluster)
 	}
 	d, err := r.doc(v)
 	return d, v.Index, err
-}
-
-// others says which clusters there are instead.
-func (r reader) others(ctx context.Context) string {
-	const root = "mysql/"
-	next := "name it with --cluster"
-	v, err := r.store.Read(ctx, root, false)
-	if err != nil {
-		return next
-	}
-	var names []string
-	for key := range v.KVs {
-		name, rest, ok := strings.Cut(strings.TrimPrefix(key, root), "/")
-		if ok && rest != "" && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return next + ", or start nodes: there is no cluster at all"
-	}
-	slices.Sort(names)
-	return next + "; there are: " + strings.Join(names, ", ")
 }
 
 func (r reader) doc(v election.View) (cluster.Doc, error) {

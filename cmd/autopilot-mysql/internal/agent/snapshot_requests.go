@@ -150,7 +150,7 @@ func (s *snapshotter) write(ctx context.Context, r cluster.SnapshotRequest, cond
 	}
 	if ok {
 		s.a.history.add(cluster.HistoryEntry{Kind: cluster.HistoryRequest, Node: s.a.Settings.Name, Why: "snapshot: " + r.State + ": " + r.Outcome,
-			Request: r.ID, State: r.State, By: r.By, Order: "snapshot"})
+			Request: r.ID, State: r.State, By: r.By, Order: cluster.OrderSnapshot})
 	}
 	return s.settle(ctx)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,15 +40,72 @@ func (c *checkCmd) Run(inv *Invocation) error {
 	if wrong != nil {
 		found = wrong.Problems
 	}
-	if c.Output.Output == "json" {
-		err = printJSON(inv, report, found)
-	} else {
-		err = printTable(inv, report, found)
-	}
+	return printed(inv, c.Output, report, found)
+}
+
+type showCmd struct {
+	config.Output
+	config.Settings
+}
+
+// Help is the long text of `config show --help`.
+func (*showCmd) Help() string {
+	return "Each setting with the value in force and where it comes from: default, file, environment, flag, or the whole cluster's value in Consul. Takes the flags of run. Exit code 2 when a value cannot be used; what only a node needs may be missing.\n\nExample: autopilot-mysql config show --cluster shop"
+}
+
+// Run is called by kong.
+func (c *showCmd) Run(ctx context.Context, inv *Invocation) error {
+	report, err := inv.resolve(c, &c.Logging)
+	found, err := wrongAtAll(err)
 	if err != nil {
+		return err
+	}
+	if inv.handlers.Shared == nil {
+		return missing("show settings")
+	}
+	values, err := inv.handlers.Shared(ctx, inv, &c.Common)
+	switch {
+	case err != nil && len(found) == 0:
+		return err
+	case err != nil: // perhaps because of what is wrong here: that is to be seen first
+		found = append(found, config.Problem{Why: "the cluster-wide values are not shown: " + err.Error()})
+	case len(found) == 0: // else the same would be said twice
+		if _, err = config.WithShared(c.Settings, values); err != nil {
+			found, err = wrongAtAll(err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	report.Overlay(values)
+	return printed(inv, c.Output, report, found)
+}
+
+// wrongAtAll are the problems that are wrong also where no node runs. Another error than of settings is returned.
+func wrongAtAll(err error) ([]config.Problem, error) {
+	found := []config.Problem{}
+	var wrong *config.Error
+	if err == nil || !errors.As(err, &wrong) {
+		return found, err
+	}
+	for _, p := range wrong.Problems {
+		if !p.Absent {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// printed shows the settings and what is wrong with them, which is the exit code too.
+func printed(inv *Invocation, o config.Output, report *config.Report, found []config.Problem) error {
+	show := printTable
+	if o.Output == "json" {
+		show = printJSON
+	}
+	if err := show(inv, report, found); err != nil {
 		return fmt.Errorf("print settings: %w", err)
 	}
-	if wrong != nil {
+	if len(found) > 0 {
 		return ExitStatus(Usage)
 	}
 	return nil

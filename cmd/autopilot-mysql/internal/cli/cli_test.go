@@ -284,3 +284,64 @@ func TestLogger(t *testing.T) {
 		require.Contains(t, b.String(), c.want)
 	}
 }
+
+// TestConfigShowTellsWhatIsWrong: the settings are shown all the same, each error is a line, and the exit code is the one
+// of config check. What only a node needs may be missing where an operator looks.
+func TestConfigShowTellsWhatIsWrong(t *testing.T) {
+	shared, reached := map[string]string{}, error(nil)
+	h := Handlers{Shared: func(context.Context, *Invocation, *config.Common) (map[string]string, error) { return shared, reached }}
+	bind := []string{"AUTOPILOT_BIND=127.0.0.1"}
+	code, out, errs := call(t, h, bind, "config", "show")
+	require.Zero(t, code, errs)
+	require.Empty(t, errs)
+	require.Regexp(t, `(?m)^acks +1 +default$`, out)
+
+	code, out, errs = call(t, h, bind, "config", "show", "--acks", "0", "--port", "0", "--advertise-port", "1")
+	require.Equal(t, Usage, code)
+	require.Regexp(t, `(?m)^acks +0 +flag --acks$`, out)
+	require.Equal(t, 2, strings.Count(errs, "\n"), errs)
+	require.Equal(t, 2, strings.Count(errs, "autopilot-mysql: cannot use the settings: --"), errs)
+
+	code, out, errs = call(t, h, bind, "config", "show", "--acks", "0", "-o", "json")
+	require.Equal(t, Usage, code)
+	require.Empty(t, errs)
+	require.Contains(t, out, "--acks 0 (flag --acks) is out of range")
+
+	shared = map[string]string{"max-ackers": "1"}
+	code, out, errs = call(t, h, bind, "config", "show", "--acks", "3")
+	require.Equal(t, Usage, code, "the cluster's values and the node's own contradict each other")
+	require.Regexp(t, `(?m)^max-ackers +1 +cluster$`, out)
+	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	require.Contains(t, errs, "is more than")
+
+	shared, reached = nil, &Error{What: "read cluster-wide settings", Why: "connection refused"}
+	code, out, errs = call(t, h, bind, "config", "show")
+	require.Equal(t, Failed, code)
+	require.Empty(t, out)
+	require.Contains(t, errs, "connection refused")
+	code, out, errs = call(t, h, bind, "config", "show", "--consul", "ftp://x")
+	require.Equal(t, Usage, code)
+	require.Contains(t, out, "acks")
+	require.Contains(t, errs, "unknown scheme")
+	require.Contains(t, errs, "the cluster-wide values are not shown: read cluster-wide settings: connection refused")
+}
+
+// TestOrdersToTheClusterTakeTheSameFlags: all wait or do not, can be tried, and refuse a time that is none.
+func TestOrdersToTheClusterTakeTheSameFlags(t *testing.T) {
+	h := Handlers{SnapshotHandlers: SnapshotHandlers{SnapshotCreate: func(_ context.Context, _ *Invocation, o SnapshotCreate) error {
+		require.False(t, o.Wait)
+		require.True(t, o.DryRun)
+		return nil
+	}}}
+	code, _, errs := call(t, h, nil, "snapshot", "create", "--no-wait", "--dry-run")
+	require.Zero(t, code, errs)
+	for _, command := range []string{"switchover", "failover", "pause n", "rebuild n", "remove n", "snapshot create"} {
+		code, out, errs := call(t, Handlers{}, nil, append(strings.Fields(command), "--timeout", "0")...)
+		require.Equal(t, Usage, code, command)
+		require.Empty(t, out)
+		require.Contains(t, errs, "--timeout 0s is not positive; use a duration like 30s", command)
+		code, _, errs = call(t, Handlers{}, nil, append(strings.Fields(command), "--no-wait", "--dry-run")...)
+		require.Equal(t, Failed, code, "%s: %s", command, errs)
+		require.Contains(t, errs, "this build does not have it", command)
+	}
+}

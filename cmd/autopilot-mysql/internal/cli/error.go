@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 	if why == "" && e.Err != nil {
 		why = e.Err.Error()
 	}
-	if why != "" {
+	if why = strings.TrimPrefix(why, e.What+": "); why != "" { // a cause often begins with the same verb and noun
 		b.WriteString(": " + why)
 	}
 	if e.Next != "" {

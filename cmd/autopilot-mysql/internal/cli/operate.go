@@ -213,35 +213,3 @@ func ask[O any](ctx context.Context, inv *Invocation, what string, o *O, log *co
 	}
 	return handler(ctx, inv, *o)
 }
-
-type showCmd struct {
-	config.Output
-	config.Settings
-}
-
-// Help is the long text of `config show --help`.
-func (*showCmd) Help() string {
-	return "Each setting with the value in force and where it comes from: default, file, environment, flag, or the whole cluster's value in Consul. Takes the flags of run.\n\nExample: autopilot-mysql config show --cluster shop"
-}
-
-// Run is called by kong. What a node would lack to run is no matter here.
-func (c *showCmd) Run(ctx context.Context, inv *Invocation) error {
-	report, _ := inv.resolve(c, &c.Logging)
-	if inv.handlers.Shared == nil {
-		return missing("show settings")
-	}
-	values, err := inv.handlers.Shared(ctx, inv, &c.Common)
-	if err != nil {
-		return err
-	}
-	report.Overlay(values)
-	if c.Output.Output == "json" {
-		err = printJSON(inv, report, []config.Problem{})
-	} else {
-		err = printTable(inv, report, nil)
-	}
-	if err != nil {
-		return fmt.Errorf("print settings: %w", err)
-	}
-	return nil
-}

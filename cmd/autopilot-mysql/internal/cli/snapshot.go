@@ -18,8 +18,9 @@ type SnapshotHandlers struct {
 
 // SnapshotCreate asks a node of the cluster for a snapshot.
 type SnapshotCreate struct {
-	Node    string        `name:"node" placeholder:"NODE" help:"The node that shall take it. Default: the standby that lags least, or the primary when there is none."`
-	Timeout time.Duration `name:"timeout" default:"24h" help:"How long to wait for it; the node goes on after that."`
+	Node    string        `name:"node" placeholder:"NODE" vars:"-" help:"The node that shall take it. Default: the standby that lags least, or the primary when there is none."`
+	Timeout time.Duration `name:"timeout" default:"24h" vars:"-" help:"How long to wait for it; the node goes on after that."`
+	Waiting
 	config.Output
 	config.Common
 }
@@ -77,14 +78,14 @@ type snapshotCreateCmd struct{ SnapshotCreate }
 
 // Help is the long text of `snapshot create --help`.
 func (*snapshotCreateCmd) Help() string {
-	return `The request is a record in Consul; a node takes it up, and this command shows how far it is. To go on without waiting, interrupt it: the node does not notice.
+	return `The request is a record in Consul; a node takes it up, and this command shows how far it is. An interruption, or --no-wait, does not keep the node from it: see autopilot-mysql history.
 
 Example: autopilot-mysql snapshot create --consul consul:8500 --cluster shop`
 }
 
 // Run is called by kong.
 func (c *snapshotCreateCmd) Run(ctx context.Context, inv *Invocation) error {
-	return handle(ctx, inv, &c.SnapshotCreate, &c.Logging, "snapshot create", inv.handlers.SnapshotCreate)
+	return ask(ctx, inv, "take snapshot", &c.SnapshotCreate, &c.Logging, c.Timeout, inv.handlers.SnapshotCreate)
 }
 
 type snapshotListCmd struct{ SnapshotList }

@@ -140,14 +140,25 @@ func ParseHistory(v election.View) []HistoryEntry {
 
 // RequestEntry is what the history says about a request that ended.
 func RequestEntry(node string, term uint64, r roles.Request) HistoryEntry {
+	return HistoryEntry{Kind: HistoryRequest, Node: node, Term: term, Why: howEnded(r) + r.Outcome, Request: r.ID, State: string(r.State), By: r.By,
+		Order: r.Kind, Target: r.Node, Guard: r.Guard, GapMS: r.GapMS}
+}
+
+// howEnded begins the sentence about a request; its outcome follows.
+func howEnded(r roles.Request) string {
 	what := string(r.Kind)
 	if r.Node != "" {
 		what += " " + r.Node
 	}
-	why := fmt.Sprintf("%s: %s: %s", what, r.State, r.Outcome)
 	if r.Guard != "" {
-		why = fmt.Sprintf("%s: %s by guard %s: %s", what, r.State, r.Guard, r.Outcome)
+		return fmt.Sprintf("%s: %s by guard %s: ", what, r.State, r.Guard)
 	}
-	return HistoryEntry{Kind: HistoryRequest, Node: node, Term: term, Why: why, Request: r.ID, State: string(r.State), By: r.By,
-		Order: r.Kind, Target: r.Node, Guard: r.Guard, GapMS: r.GapMS}
+	return fmt.Sprintf("%s: %s: ", what, r.State)
+}
+
+// Ended is the request as its own record said, out of what RequestEntry made of it.
+func (e HistoryEntry) Ended() roles.Request {
+	r := roles.Request{ID: e.Request, Kind: e.Order, Node: e.Target, Guard: e.Guard, State: roles.RequestState(e.State), By: e.By, GapMS: e.GapMS, UpdatedAt: e.At}
+	r.Outcome = strings.TrimPrefix(e.Why, howEnded(r))
+	return r
 }

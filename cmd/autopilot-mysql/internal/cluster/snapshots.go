@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
@@ -63,6 +64,9 @@ const (
 	RequestDone    = "done"
 	RequestFailed  = "failed"
 )
+
+// OrderSnapshot is what the history calls such a request, beside the kinds of the others.
+const OrderSnapshot roles.RequestKind = "snapshot"
 
 // SnapshotRequest is an operator's wish for a snapshot now. The command creates it, the node that takes it up moves it on,
 // both by compare-and-set; finished ones are removed after an hour.

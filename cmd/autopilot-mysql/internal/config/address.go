@@ -70,7 +70,7 @@ func (r *resolver) deriveAdvertise(s *Settings, interfaces func() ([]nic, error)
 			all = append(all, n.ips...)
 		}
 		if s.Advertise = chooseAddress(s.Bind, all); s.Advertise == "" {
-			r.problems.add("name the address others reach this node at", "--advertise auto found no address beside loopback (%v)", orNone(err))
+			r.problems.lacks("name the address others reach this node at", "--advertise auto found no address beside loopback (%v)", orNone(err))
 		}
 		return
 	}

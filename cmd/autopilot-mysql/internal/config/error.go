@@ -6,6 +6,9 @@ import "fmt"
 type Problem struct {
 	Why  string `json:"why"`
 	Next string `json:"next"`
+	// Absent says that nothing was set wrongly: a node needs something to run that nobody has given here. Whoever only
+	// looks at the settings, from a machine that is no node, does not.
+	Absent bool `json:"-"`
 }
 
 // String is the problem in one line.
@@ -36,6 +39,12 @@ type problems []Problem
 
 func (p *problems) add(next, why string, args ...any) {
 	*p = append(*p, Problem{Why: fmt.Sprintf(why, args...), Next: next})
+}
+
+// lacks adds what a node cannot run without.
+func (p *problems) lacks(next, why string, args ...any) {
+	p.add(next, why, args...)
+	(*p)[len(*p)-1].Absent = true
 }
 
 func (p problems) err() error {

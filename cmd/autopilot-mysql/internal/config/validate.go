@@ -137,7 +137,7 @@ func (r *resolver) checkFailover(s *Settings) {
 
 func (r *resolver) checkAccounts(s *Settings) {
 	if s.ReplPassword == "" && !r.failed("repl-password") {
-		r.problems.add("set MYSQL_REPL_PASSWORD or MYSQL_REPL_PASSWORD_FILE, the same on every node", "the cluster's own accounts have no password")
+		r.problems.lacks("set MYSQL_REPL_PASSWORD or MYSQL_REPL_PASSWORD_FILE, the same on every node", "the cluster's own accounts have no password")
 	}
 	r.require(len(s.ReplPassword) <= maxReplPassword, "use at most 32 bytes, a limit of MySQL's replication", "%s is too long", "repl-password")
 	r.require(len(s.ReplUser) <= maxReplUser && accountForm.MatchString(s.ReplUser), "use at most 23 letters, digits, '.', '_' and '-'", "%s is not usable as an account prefix", "repl-user")

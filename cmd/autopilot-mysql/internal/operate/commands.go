@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
@@ -43,11 +44,15 @@ func (d *Desk) Do(ctx context.Context, a Ask) (Answer, error) {
 	if err := p.mayAsk(a.What, a.Request); err != nil {
 		return declined(a.Request, err), err
 	}
+	if a.Confirm != nil && !p.loses(a.Request) {
+		// Nobody is asked, so nobody has agreed to a loss: should there be one by the time it is done, it is refused.
+		a.Confirm, a.Request.Options = nil, roles.RequestOptions{}
+	}
 	plan := p.plan(a.Request)
 	if a.DryRun {
 		return Answer{Request: a.Request, Said: "nothing was changed; it would be so: " + plan}, nil
 	}
-	if a.Request.Options.AcceptDataLoss && a.Confirm != nil {
+	if a.Confirm != nil {
 		if err := a.Confirm(plan); err != nil {
 			return declined(a.Request, err), err
 		}
@@ -62,6 +67,12 @@ func (d *Desk) Do(ctx context.Context, a Ask) (Answer, error) {
 	d.Say(fmt.Sprintf("request %s: %s", r.ID, plan))
 	r, err = d.follow(ctx, a.What, r, r.Timeout+outcomeGrace)
 	return Answer{Request: r, Said: r.Outcome}, err
+}
+
+// loses says whether a request gives up acknowledged writes, or may: unless the seals prove a winner, what others hold
+// cannot be known.
+func (p picture) loses(r roles.Request) bool {
+	return r.Kind == roles.RequestFailover && r.Options.AcceptDataLoss && roles.Elect("", p.View, p.Sync.Acks).Winner == ""
 }
 
 // instead changes a failover with a living primary into the switchover it amounts to. done means that there is nothing to do.
@@ -129,15 +140,33 @@ func (d *Desk) Show(ctx context.Context, id string) (Answer, error) {
 			continue
 		}
 		limit := r.At.Add(r.Timeout).Sub(d.Now()) + outcomeGrace
-		r, err := d.follow(ctx, string(r.Kind), r, max(limit, time.Second))
+		r, err := d.follow(ctx, verb(r.Kind), r, max(limit, time.Second))
 		return Answer{Request: r, Said: r.Outcome}, err
 	}
-	for _, r := range p.extra.SnapshotRequests {
-		if r.ID == id && !r.Over() {
-			return Answer{}, &cli.Error{Code: cli.Unknown, What: what, Node: r.Taker, Why: "the snapshot is not taken yet: " + r.State, Next: "ask again, or see how far it is: autopilot-mysql status"}
+	for _, s := range p.extra.SnapshotRequests {
+		if s.ID != id {
+			continue
 		}
+		if !s.Over() {
+			return Answer{}, &cli.Error{Code: cli.Unknown, What: what, Node: s.Taker, Why: "the snapshot is not taken yet: " + s.State, Next: "ask again, or see how far it is: autopilot-mysql status"}
+		}
+		r := roles.Request{ID: id, Kind: cluster.OrderSnapshot, Node: s.Taker, State: roles.RequestState(s.State), Outcome: s.Outcome, By: s.By, At: s.At, UpdatedAt: s.Changed}
+		return Answer{Request: r, Said: r.Outcome}, outcome(verb(r.Kind), r)
 	}
 	return d.remembered(ctx, what, id)
+}
+
+// verb is the command in an error, so that a request that is looked up ends with the words it ended with.
+func verb(k roles.RequestKind) string {
+	switch k {
+	case roles.RequestSwitchover:
+		return "switch over"
+	case roles.RequestFailover:
+		return "fail over"
+	case cluster.OrderSnapshot:
+		return "take snapshot"
+	}
+	return string(k)
 }
 
 // remembered is the end of a request whose record is gone: the history has it longer.
@@ -150,12 +179,8 @@ func (d *Desk) remembered(ctx context.Context, what, id string) (Answer, error) 
 		if e.Request != id {
 			continue
 		}
-		r := roles.Request{ID: id, Kind: e.Order, Node: e.Target, Guard: e.Guard, State: roles.RequestState(e.State), Outcome: e.Why, By: e.By, GapMS: e.GapMS, UpdatedAt: e.At}
-		codes := map[roles.RequestState]int{roles.RequestRefused: cli.Refused, roles.RequestUnknown: cli.Unknown}
-		if r.State != roles.RequestDone {
-			err = &cli.Error{Code: codes[r.State], What: what, Why: e.Why}
-		}
-		return Answer{Request: r, Said: r.Outcome}, err
+		r := e.Ended()
+		return Answer{Request: r, Said: r.Outcome}, outcome(verb(r.Kind), r)
 	}
 	return Answer{}, &cli.Error{Code: cli.Usage, What: what, Why: "there is no request " + id, Next: "the newest ones are in: autopilot-mysql history"}
 }

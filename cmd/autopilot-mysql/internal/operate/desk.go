@@ -64,7 +64,7 @@ func (d *Desk) read(ctx context.Context, what string) (picture, error) {
 		return picture{}, consulError(what, err, "nothing was changed")
 	}
 	if len(v.KVs) == 0 {
-		return picture{}, &cli.Error{What: what, Why: fmt.Sprintf("Consul knows no cluster %q", d.Cluster), Next: "name it with --cluster"}
+		return picture{}, NoCluster(ctx, d.Store, what, d.Cluster)
 	}
 	view, extra, err := d.keys().Parse(v)
 	if err != nil {

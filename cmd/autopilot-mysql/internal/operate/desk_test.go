@@ -306,7 +306,7 @@ func TestRefusalsAndBadInputWriteNothing(t *testing.T) {
 				d := w.desk("ann")
 				d.Cluster = "other"
 				_, err := d.Do(t.Context(), c.a)
-				require.EqualError(t, err, `rebuild: Consul knows no cluster "other"; name it with --cluster`)
+				require.EqualError(t, err, `rebuild: Consul knows no cluster "other"; name it with --cluster; there are: shop`)
 				return
 			}
 			if c.edit != nil {
