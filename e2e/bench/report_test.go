@@ -56,3 +56,16 @@ func TestLongest_tells_discovery_from_the_servers(t *testing.T) {
 	require.Equal(t, 55*time.Millisecond, g.Client)
 	require.Equal(t, at(60), g.Found)
 }
+
+func TestPause_stops_the_clients_until_they_may_go_on(t *testing.T) {
+	f := &fleet{}
+	require.Nil(t, f.gate())
+	f.pause()
+	f.pause()
+	held := f.gate()
+	require.NotNil(t, held)
+	f.resume()
+	f.resume()
+	require.Nil(t, f.gate())
+	<-held
+}
