@@ -23,12 +23,16 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	}
 	r.of("throughput", "%").add(98)
 	r.of("throughput", "%").Target, r.of("throughput", "%").AtLeast = 99, true
+	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}, 0.99))
+	r.Table = &grid{Head: []string{"clusters", "CPU"}, Rows: [][]string{{"10", "3 %"}}}
 	require.NoError(t, r.save(dir))
 	require.NoError(t, report(dir, []string{"missing", "a-fault"}))
 	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), "| at clients through discovery | 20 | 10 | 50 | 3 | ms | ≤ 30 met |")
 	require.Contains(t, string(text), "| throughput | 98 | 98 | 98 | 1 | % | ≥ 99 **missed** |")
+	require.Contains(t, string(text), "- writes: 1.0000 (95 % interval 1.0000 to 1.0000, 2 pairs): at least 0.99 is shown")
+	require.Contains(t, string(text), "\n| clusters | CPU |\n|---|---|\n| 10 | 3 % |\n")
 
 	short := filepath.Join(dir, "short.md")
 	require.NoError(t, digest(short, dir, []string{"a-fault"}))
