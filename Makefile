@@ -11,7 +11,7 @@ E2ETIME   ?= 55m
 SOAKTIME  ?= 4h
 STATES    ?= 2000000
 CHAOS_TIME ?= 10m
-BENCHTIME ?= 2h
+BENCHTIME ?= 6h
 FUZZTIME  ?= 30s
 NAME      ?= .
 IMAGE     ?= autopilot-mysql
@@ -101,7 +101,10 @@ chaos: build ## a fault campaign for CHAOS_TIME (10m), real partitions included;
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) CHAOS_TIME=$(CHAOS_TIME); \
 	cd e2e && $(GOTEST) -count=1 -v -timeout 0 -run 'TestCampaign$$' ./chaos
 
-bench: build ## the measurements behind the targets; NAME=pattern picks one
+bench: build ## the measurements behind the targets; NAME=pattern picks one, docs/benchmarks.md says what each wants
+	@command -v sysbench >/dev/null || { command -v apt-get >/dev/null && echo "installing sysbench" && \
+		{ apt-get install -q -y --no-install-recommends sysbench || { apt-get update -q && apt-get install -q -y --no-install-recommends sysbench; }; }; } || \
+		echo "no sysbench: the throughput is measured with the test's own writers"
 	@env=$$($(BIN) parts --env); export $$env; \
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_BENCH=1; \
 	cd e2e && $(GOTEST) -count=1 -v -timeout $(BENCHTIME) -run 'TestBench/$(NAME)' ./bench ./snapbench

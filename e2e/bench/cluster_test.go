@@ -22,6 +22,7 @@ type stand struct {
 	fleet *fleet
 	end   context.CancelFunc
 	nodes int
+	stuck bool // a node stayed behind: the last look at what was lost is at the primary only
 }
 
 // setUp starts a cluster and its clients.
@@ -37,25 +38,6 @@ func setUp(t testing.TB, o harness.Options, writers int) *stand {
 	t.Cleanup(func() { s.fleet.stop(); cancel() })
 	require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 	return s
-}
-
-// check stops the clients and compares their books with every node. It returns how many writes were acknowledged, how many
-// got an error, and demands that none is lost.
-func (s *stand) check(r *result) {
-	s.t.Helper()
-	s.fleet.stop()
-	s.WaitSame()
-	lost := 0
-	for _, n := range s.Doc().Nodes {
-		missing, err := s.fleet.lost(n.MySQL)
-		require.NoError(s.t, err)
-		lost += missing
-	}
-	acked, failed := s.fleet.count()
-	r.note("%d writes acknowledged, %d got an error, %d acknowledged ones lost", acked, failed, lost)
-	require.Zero(s.t, lost, "acknowledged writes are lost")
-	s.end()
-	s.Close()
 }
 
 // entry is what the bench reads of an entry of the cluster's history.

@@ -32,7 +32,10 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 		own.Target, at.Target = servers, client
 		refused := 0
 		for i := 0; i < rounds(15); i++ {
-			d := s.WaitWhole(3)
+			d, ok := s.calm(r)
+			if !ok {
+				break
+			}
 			to := standbyOf(d)
 			began := time.Now()
 			end := s.fleet.knock(to.MySQL)
@@ -81,7 +84,10 @@ func failovers(o harness.Options, writers, count int, target float64, hit func(*
 		at := r.of("at clients through discovery", "ms")
 		at.Target = target
 		for range rounds(count) {
-			d := s.WaitWhole(s.nodes)
+			d, ok := s.calm(r)
+			if !ok {
+				break
+			}
 			began := time.Now()
 			hit(s, d)
 			after := s.WaitNewPrimary(d.Primary, d.Term)

@@ -50,7 +50,8 @@ type fleet struct {
 	acks   []ack
 	failed int
 	last   error
-	base   int64 // of the ids of the next client
+	base   int64         // of the ids of the next client
+	held   chan struct{} // closed when the clients may go on; nil: they may
 }
 
 // start begins with count clients; 0 is one that writes every 5 ms, to see gaps in an idle cluster.
@@ -80,6 +81,10 @@ func (f *fleet) write(id int64, pause time.Duration) {
 	var c conn
 	defer c.close()
 	for f.ctx.Err() == nil {
+		if held := f.gate(); held != nil {
+			f.wait(held, patience)
+			continue
+		}
 		addr, changed := f.find.primary()
 		if addr == "" {
 			f.wait(changed, failedPause)
@@ -101,6 +106,31 @@ func (f *fleet) write(id int64, pause time.Duration) {
 		if pause > 0 {
 			f.wait(nil, pause)
 		}
+	}
+}
+
+// gate is what a client waits for before its next write; nil is nothing.
+func (f *fleet) gate() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
+}
+
+// pause has the clients write no more after the write each is at; resume lets them go on.
+func (f *fleet) pause() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == nil {
+		f.held = make(chan struct{})
+	}
+}
+
+func (f *fleet) resume() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held != nil {
+		close(f.held)
+		f.held = nil
 	}
 }
 

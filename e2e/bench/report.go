@@ -17,8 +17,14 @@ func report(dir string, names []string) error {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", r.Name, r.Says)
 		fmt.Fprintf(&b, "- %s, took %s, commit %s, command `make bench NAME=%s$`\n- machine: %s\n", r.At.Format("2006-01-02 15:04 MST"), r.Took, r.Commit, r.Name, r.Machine)
 		fmt.Fprintf(&b, "- %s\n", r.Foreign)
+		for _, x := range r.Ratios {
+			fmt.Fprintf(&b, "- %s\n", x)
+		}
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "- %s\n", n)
+		}
+		if r.Table != nil {
+			b.WriteString(r.Table.lines())
 		}
 		b.WriteString("\n| what | median | least | most | runs | unit | target |\n|---|---|---|---|---|---|---|\n")
 		for _, s := range r.Series {
@@ -50,6 +56,11 @@ func digest(path, dir string, names []string) error {
 				target = map[bool]string{true: "≥ ", false: "≤ "}[s.AtLeast] + number(s.Target) + map[bool]string{true: ", met", false: ", **missed**"}[s.met()]
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s %s | %s to %s | %d | %s |\n", r.Name, s.Name, number(s.median()), s.Unit, number(s.least()), number(s.most()), len(s.Values), target)
+		}
+	}
+	for _, r := range results(dir, names) {
+		for _, x := range r.Ratios {
+			fmt.Fprintf(&b, "\n%s: %s\n", r.Name, x)
 		}
 	}
 	b.WriteString("\nA value measured beside other work says little about the product and much about that work. How quiet the machine was stands beside each measurement:\n\n")

@@ -23,12 +23,16 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	}
 	r.of("throughput", "%").add(98)
 	r.of("throughput", "%").Target, r.of("throughput", "%").AtLeast = 99, true
+	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}, 0.99))
+	r.Table = &grid{Head: []string{"clusters", "CPU"}, Rows: [][]string{{"10", "3 %"}}}
 	require.NoError(t, r.save(dir))
 	require.NoError(t, report(dir, []string{"missing", "a-fault"}))
 	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), "| at clients through discovery | 20 | 10 | 50 | 3 | ms | ≤ 30 met |")
 	require.Contains(t, string(text), "| throughput | 98 | 98 | 98 | 1 | % | ≥ 99 **missed** |")
+	require.Contains(t, string(text), "- writes: 1.0000 (95 % interval 1.0000 to 1.0000, 2 pairs): at least 0.99 is shown")
+	require.Contains(t, string(text), "\n| clusters | CPU |\n|---|---|\n| 10 | 3 % |\n")
 
 	short := filepath.Join(dir, "short.md")
 	require.NoError(t, digest(short, dir, []string{"a-fault"}))
@@ -55,4 +59,17 @@ func TestLongest_tells_discovery_from_the_servers(t *testing.T) {
 	require.Equal(t, 20*time.Millisecond, g.Servers)
 	require.Equal(t, 55*time.Millisecond, g.Client)
 	require.Equal(t, at(60), g.Found)
+}
+
+func TestPause_stops_the_clients_until_they_may_go_on(t *testing.T) {
+	f := &fleet{}
+	require.Nil(t, f.gate())
+	f.pause()
+	f.pause()
+	held := f.gate()
+	require.NotNil(t, held)
+	f.resume()
+	f.resume()
+	require.Nil(t, f.gate())
+	<-held
 }

@@ -21,6 +21,8 @@ type result struct {
 	Machine machine   `json:"machine"`
 	Foreign string    `json:"foreign"` // how quiet the machine was
 	Series  []*series `json:"series"`
+	Ratios  []ratio   `json:"ratios,omitempty"`
+	Table   *grid     `json:"table,omitempty"`
 	Notes   []string  `json:"notes,omitempty"`
 }
 

@@ -23,6 +23,7 @@ func scenarios() []scenario {
 		{"node-frozen", "guard, agent and mysqld of the primary stopped, resumed after the failover, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 8, 3400, freezeNode)},
 		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode)},
 		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady},
+		{"throughput", "what we cost: sysbench at our cluster, and at the same three servers with the same option files and semi-synchronous replication but neither agent nor guard; ABBA", throughput},
 		{"restarts", "start-up: a killed standby until it acknowledges again, a new node until it follows", restarts},
 		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor},
 		{"group-replication", "MySQL Group Replication, single primary, its defaults, same mysqld, 8 clients that ask every member each 5 ms", groups(false)},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -49,29 +48,10 @@ func steady(t *testing.T, r *result) {
 		ratio.add(100 * a / b)
 		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a, b, 100*a/b)
 	}
-	mean, half := ratio.interval()
-	r.note("throughput with agents and guards is %.1f %% ± %.1f (95 %% interval of the mean of %d pairs, in turns) of the same servers without them", mean, half, len(ratio.Values))
-	s.WaitWhole(3)
-	s.fleet.stop()
+	r.Ratios = append(r.Ratios, compare("writes acknowledged, with agents and guards running, of those with both stopped, in turns", with.Values, without.Values, 0.99))
+	s.rest(r)
 	s.cost(r, "idle: ")
 	s.check(r)
-}
-
-// interval is the mean and half the width of its 95 % interval, by Student's t.
-func (s series) interval() (mean, half float64) {
-	n := float64(len(s.Values))
-	for _, v := range s.Values {
-		mean += v / n
-	}
-	var square float64
-	for _, v := range s.Values {
-		square += (v - mean) * (v - mean)
-	}
-	t := map[int]float64{2: 12.7, 3: 4.3, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}[len(s.Values)]
-	if t == 0 {
-		t = 2.1
-	}
-	return mean, t * math.Sqrt(square/(n-1)/n)
 }
 
 // rate is how many writes per second are acknowledged during d.
