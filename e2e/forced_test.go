@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,11 +18,7 @@ func TestForcedFailover(t *testing.T) {
 	c.Root(old.Name, "CREATE TABLE "+d.Database+".told (id INT PRIMARY KEY)", "INSERT INTO "+d.Database+".told VALUES (1)")
 	c.WaitSame()
 
-	c.Signal(target.Pids.Agent, syscall.SIGSTOP) // nobody starts its receiver again
-	c.Root(target.Name, "STOP REPLICA IO_THREAD")
-	c.Root(old.Name, "INSERT INTO "+d.Database+".told VALUES (2)")
-	c.KillAll(old.Name, acker.Name)
-	c.Signal(target.Pids.Agent, syscall.SIGCONT)
+	lost := dieWithWrites(t, c, old, acker, target)
 	c.Wait("nobody leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == "" })
 	waitFor(t, target.Name+" to have said what it holds", func() bool {
 		s := operator(t, d, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--dry-run")
@@ -41,24 +36,15 @@ func TestForcedFailover(t *testing.T) {
 	require.Contains(t, status, "failover --to NODE --force --accept-data-loss")
 	require.Empty(t, historyOf(t, d).Open)
 
-	done := 0
-	for _, s := range sameMoment(t, d, 2, "failover", "--to", target.Name, "--force", "--accept-data-loss", "--yes") {
-		if s.code == 0 {
-			done++
-			require.Contains(t, s.out, target.Name+" is the primary")
-			continue
-		}
-		require.Equalf(t, 3, s.code, "%s%s", s.out, s.err)
-		require.Contains(t, s.err, "guard another-request")
-	}
-	require.Positive(t, done)
+	lost.confirmed(t, c, d)
 	d = c.Wait(target.Name+" leads", harness.FailoverLimit, func(d harness.Document) bool { return d.Primary == target.Name })
 	require.Equal(t, "1", c.RootValue(target.Name, "SELECT GROUP_CONCAT(id) FROM "+d.Database+".told"))
 	c.Root(target.Name, "INSERT INTO "+d.Database+".told VALUES (3)")
 	forced := 0
 	for _, e := range historyOf(t, d).History {
-		if e.Kind == "forced" && strings.Contains(e.Why, old.Name) {
+		if e.Kind == "forced" {
 			forced++
+			lost.named(t, c, e.Why)
 		}
 	}
 	require.Equal(t, 1, forced, "the history names what was given up, once")
