@@ -1,18 +1,20 @@
 package snapshot
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
 	"filippo.io/age"
 )
 
-// EncryptionAge is the only method of encryption of this format: one age file
-// around the compressed stream (age-encryption.org/v1).
+// EncryptionAge is the only method of encryption: an age file around every
+// compressed stream (age-encryption.org/v1).
 const EncryptionAge = "age"
 
 // scryptWork is how hard a passphrase is to try: 2^15 takes 32 MiB and a tenth
@@ -61,6 +63,9 @@ type Keys struct {
 	recipients []age.Recipient
 	says       *Encryption
 	identities []age.Identity
+	// deriving is held while a key may be derived from a passphrase, for the
+	// memory that takes: see scryptWork.
+	deriving sync.Mutex
 }
 
 // ParseKeys reads the settings; nil when there are none. No error repeats a secret.
@@ -171,6 +176,8 @@ func (k *Keys) seal(w io.Writer) (io.WriteCloser, error) {
 	if k.Says() == nil {
 		return unsealed{w}, nil
 	}
+	k.deriving.Lock()
+	defer k.deriving.Unlock()
 	enc, err := age.Encrypt(w, k.recipients...)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt: %w", err)
@@ -194,7 +201,11 @@ func (k *Keys) open(r io.Reader, e *Encryption) (io.Reader, error) {
 	case k == nil || len(k.identities) == 0:
 		return nil, fmt.Errorf("%w: it was made for %s", ErrNoKey, e)
 	}
-	plain, err := age.Decrypt(r, k.identities...)
+	ready := bufio.NewReader(r)
+	_, _ = ready.Peek(1) // wait for the store before the lock is taken; an error comes again
+	k.deriving.Lock()
+	plain, err := age.Decrypt(ready, k.identities...)
+	k.deriving.Unlock()
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fmt.Errorf("%w: it was made for %s", ErrNoKey, e)
