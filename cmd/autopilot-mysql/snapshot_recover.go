@@ -46,14 +46,16 @@ func (v vault) recover(ctx context.Context, inv *cli.Invocation, o cli.SnapshotR
 	}
 	defer done()
 	bar := newMeter(inv)
+	reading := v.reading()
+	reading.Note = func(line string) { bar.end(); fmt.Fprintf(inv.Stderr, "the snapshot %s\n", line) }
 	res, err := recovery.Run(ctx, recovery.Options{
-		Store: v.store, Cluster: o.Cluster, Restore: v.reading(), Target: target, Dest: into, Log: inv.Log,
+		Store: v.store, Cluster: o.Cluster, Restore: reading, Target: target, Dest: into, Log: inv.Log,
 		MySQL: mysql.Config{Dir: scratch, Mysqld: mysqld, User: runAs, Extra: o.Args},
 		Say:   func(s string) { bar.say(s, 0, 0, plain) },
 	})
 	bar.end()
 	if err != nil {
-		return recoverError(ctx, what, err)
+		return recoverError(ctx, what, into, err)
 	}
 	return printRecovered(inv, o, res, into)
 }
@@ -75,8 +77,9 @@ func emptyPlace(into string) error {
 	return fmt.Errorf("%s is not an empty directory", into)
 }
 
-func recoverError(ctx context.Context, what string, err error) error {
-	e := &cli.Error{What: what, Why: err.Error(), Err: err, Next: "nothing is left of it; run it again when the cause is gone"}
+func recoverError(ctx context.Context, what, into string, err error) error {
+	left := whatIsLeft(recovery.Begun(into))
+	e := &cli.Error{What: what, Why: err.Error(), Err: err, Next: "run it again when the cause is gone" + left}
 	var u *recovery.UnreachableError
 	switch {
 	case errors.Is(err, recovery.ErrNoSnapshot):
@@ -87,7 +90,9 @@ func recoverError(ctx context.Context, what string, err error) error {
 			e.Next += fmt.Sprintf("; the most that can be reached is --to-gtid '%s'", u.Reach)
 		}
 	case interrupted(ctx, err):
-		e.Why, e.Next = "interrupted", "nothing is left of it; run it again"
+		e.Why, e.Next = "interrupted", "run it again"+left
+	case errors.Is(err, snapshot.ErrBusy):
+		return busy(what, err)
 	}
 	return e
 }
