@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -176,8 +177,7 @@ func (k *Keys) seal(w io.Writer) (io.WriteCloser, error) {
 	if k.Says() == nil {
 		return unsealed{w}, nil
 	}
-	k.deriving.Lock()
-	defer k.deriving.Unlock()
+	defer k.derive(k.says)()
 	enc, err := age.Encrypt(w, k.recipients...)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt: %w", err)
@@ -189,6 +189,20 @@ type unsealed struct{ io.Writer }
 
 // Close implements io.Closer.
 func (unsealed) Close() error { return nil }
+
+// derive waits until no key is derived from the passphrase, if e says that one
+// is going to be. The returned function is called when it is: the 32 MiB that
+// took are given back at once, because the next part needs as much again.
+func (k *Keys) derive(e *Encryption) (derived func()) {
+	if !e.Passphrase {
+		return func() {}
+	}
+	k.deriving.Lock()
+	return func() {
+		runtime.GC()
+		k.deriving.Unlock()
+	}
+}
 
 // open returns the plain stream of r, which e says how to decrypt. A stream that
 // was cut short or changed ends with an error.
@@ -203,9 +217,9 @@ func (k *Keys) open(r io.Reader, e *Encryption) (io.Reader, error) {
 	}
 	ready := bufio.NewReader(r)
 	_, _ = ready.Peek(1) // wait for the store before the lock is taken; an error comes again
-	k.deriving.Lock()
+	derived := k.derive(e)
 	plain, err := age.Decrypt(ready, k.identities...)
-	k.deriving.Unlock()
+	derived()
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fmt.Errorf("%w: it was made for %s", ErrNoKey, e)

@@ -121,7 +121,11 @@ func (r *restoring) run(ctx context.Context, dest string) error {
 		return err
 	}
 	defer r.journal.Close() //nolint:errcheck // every line was synced
-	if err := r.room(); err != nil {
+	needs, err := r.needs()
+	if err == nil {
+		err = checkSpace(r.work.dir, needs)
+	}
+	if err != nil {
 		return err
 	}
 	release, err := Hold(ctx, r.store, r.m)
@@ -172,17 +176,14 @@ func (r *restoring) note(line string) {
 	}
 }
 
-// room looks whether the disk takes what is missing.
-func (r *restoring) room() error {
+// needs is the space for what is missing, in bytes.
+func (r *restoring) needs() (int64, error) {
 	var part int64
 	for _, p := range r.m.Parts {
 		part = max(part, p.Size)
 	}
 	used, err := r.work.used()
-	if err != nil {
-		return err
-	}
-	return checkSpace(r.work.dir, needed(max(r.m.Bytes-used, 0), part, fetchAhead+1))
+	return needed(max(r.m.Bytes-used, 0), part, fetchAhead+1), err
 }
 
 // unpack fetches, checks, decrypts and extracts the parts that are missing.

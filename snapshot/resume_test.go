@@ -307,8 +307,21 @@ func TestDamageMetWhenResuming(t *testing.T) {
 	require.ErrorContains(t, err, m.Parts[5].Key)
 	requireGone(t, dest)
 
-	// What only the manifest can be wrong about.
+	// What has its sum, and is no frame.
 	forged := m
+	forged.Parts = append([]Part{}, m.Parts...)
+	garbage := bytes.Repeat([]byte("garbage"), 100)
+	put(t, s, m.Parts[5].Key, garbage)
+	forged.StoredBytes += int64(len(garbage)) - m.Parts[5].Size
+	forged.Parts[5].Size, forged.Parts[5].SHA256 = int64(len(garbage)), sumOf(garbage)
+	interrupted(t, s, forged, 4, dest, nil)
+	err = Restore(t.Context(), s, forged, dest, RestoreOptions{})
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorContains(t, err, m.Parts[5].Key)
+	requireGone(t, dest)
+
+	// What only the manifest can be wrong about.
+	forged = m
 	forged.Parts = append([]Part{}, m.Parts...)
 	forged.Parts[2].Raw++
 	err = Restore(t.Context(), s, forged, dest, RestoreOptions{})
@@ -382,14 +395,13 @@ func TestRestoreCountsWhatIsThere(t *testing.T) {
 	interrupted(t, s, m, 7, dest, nil)
 	w, err := openWork(dest)
 	require.NoError(t, err)
-	used, err := w.used()
+	defer w.leave()
+	all, err := (&restoring{m: m, work: &work{dir: t.TempDir()}}).needs()
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	missing, err := (&restoring{m: m, work: w}).needs()
 	require.NoError(t, err)
-	w.leave()
-	require.Greater(t, used, int64(500<<10))
-	var st fs.FileInfo
-	st, err = os.Stat(dest + workSuffix)
-	require.NoError(t, err)
-	require.True(t, st.IsDir())
+	require.Greater(t, all, m.Bytes)
+	require.Less(t, missing, all-500<<10)
 }
 
 // TestRestoreOfThousandsOfSmallFiles, most of which share a part.
