@@ -78,7 +78,7 @@ func emptyPlace(into string) error {
 }
 
 func recoverError(ctx context.Context, what, into string, err error) error {
-	left := whatIsLeft(recovery.Begun(into))
+	left := whatIsLeft(into+".work", recovery.Begun(into))
 	e := &cli.Error{What: what, Why: err.Error(), Err: err, Next: "run it again when the cause is gone" + left}
 	var u *recovery.UnreachableError
 	switch {

@@ -88,18 +88,18 @@ func (v vault) restoreFirst(ctx context.Context, inv *cli.Invocation, list []sna
 		case errors.Is(err, snapshot.ErrBusy):
 			return m, busy("restore snapshot", err)
 		case interrupted(ctx, err):
-			return m, &cli.Error{What: "restore snapshot", Why: "interrupted", Err: err, Next: "run it again" + whatIsLeft(snapshot.Begun(into))}
+			return m, &cli.Error{What: "restore snapshot", Why: "interrupted", Err: err, Next: "run it again" + whatIsLeft(into+".partial", snapshot.Begun(into))}
 		default:
-			return m, &cli.Error{What: "restore snapshot", Why: err.Error(), Err: err, Next: "run it again when the cause is gone" + whatIsLeft(snapshot.Begun(into))}
+			return m, &cli.Error{What: "restore snapshot", Why: err.Error(), Err: err, Next: "run it again when the cause is gone" + whatIsLeft(into+".partial", snapshot.Begun(into))}
 		}
 	}
 	return snapshot.Manifest{}, &cli.Error{What: "restore snapshot", Why: "no snapshot is undamaged: " + strings.Join(damaged, "; "), Next: "nothing was written"}
 }
 
 // whatIsLeft tells what running it again comes to.
-func whatIsLeft(begun bool) string {
+func whatIsLeft(where string, begun bool) string {
 	if begun {
-		return ": it goes on where it was; to give it up, remove what lies beside the directory"
+		return ": it goes on where it was; to give it up, remove " + where
 	}
 	return "; nothing is left of it"
 }
