@@ -27,6 +27,9 @@ type ArchiveRecord struct {
 	Meta any `json:"meta"`
 }
 
+// archiveFormat is the format of archives.
+const archiveFormat = 1
+
 // archivePartBytes is where an archive is cut. Parts on their way are in memory.
 const archivePartBytes = 16 << 20
 
@@ -49,7 +52,7 @@ func archive(ctx context.Context, store Store, keys *Keys, cluster, name string,
 	if err := errors.Join(checkName("cluster", cluster), checkName("archive name", name)); err != nil {
 		return "", err
 	}
-	rec := ArchiveRecord{Format: FormatVersion, Cluster: cluster, Name: name, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+	rec := ArchiveRecord{Format: archiveFormat, Cluster: cluster, Name: name, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
 		Meta: meta, Encryption: keys.Says()}
 	seen := map[string]bool{}
 	for _, f := range files {
@@ -104,7 +107,7 @@ func packFiles(ctx context.Context, w io.Writer, files []string) (t totals, err 
 	tw := tar.NewWriter(w)
 	buf := make([]byte, copyBuffer)
 	for _, f := range files {
-		n, err := packFile(ctx, tw, f, filepath.Base(f), buf, nil)
+		n, err := packFile(ctx, tw, f, filepath.Base(f), buf, nil, nil)
 		if err != nil {
 			return t, err
 		}

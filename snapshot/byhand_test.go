@@ -128,8 +128,8 @@ var handPrograms = map[string]func(args []string) error{
 		_, err = io.Copy(os.Stdout, d)
 		return err
 	},
-	"age": func(args []string) error { // age -d -i FILE
-		key, err := os.Open(args[len(args)-1])
+	"age": func(args []string) error { // age -d -i KEYS FILE
+		key, err := os.Open(args[2])
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,13 @@ var handPrograms = map[string]func(args []string) error{
 		if err != nil {
 			return err
 		}
-		r, err := age.Decrypt(os.Stdin, ids...)
+		in := os.Stdin
+		if len(args) == 4 {
+			if in, err = os.Open(args[3]); err != nil {
+				return err
+			}
+		}
+		r, err := age.Decrypt(in, ids...)
 		if err != nil {
 			return err
 		}

@@ -6,15 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
 
-// DefaultPartBytes is the size of a stored part: large enough for few requests,
-// small enough to be fetched again after a broken connection.
+// DefaultPartBytes is how much of the tar stream becomes one part: enough for
+// few requests, little enough to be fetched, or unpacked, again after a break.
 const DefaultPartBytes = 64 << 20
 
 // ErrClone says that the server could not make the copy; the store is not to blame.
@@ -48,7 +47,8 @@ type CreateOptions struct {
 	// Fence, if set, is called before the manifest is published: an error means
 	// that this node must not take the snapshot any more.
 	Fence func(ctx context.Context) error
-	// PartBytes is the stored size of a part. Zero means DefaultPartBytes.
+	// PartBytes is how many bytes of the tar stream a part holds; stored it is
+	// smaller, but for data that does not compress. Zero means DefaultPartBytes.
 	PartBytes int64
 	// Progress, if set, is called with the bytes of file content packed so far
 	// and in total; never concurrently.
@@ -113,8 +113,8 @@ func (m *Manifest) upload(ctx context.Context, store Store, clone string, o Crea
 		}
 	}
 	seen(0)
-	got, parts, err := packParts(ctx, outlet{store: store, key: m.partKey, partBytes: o.PartBytes, spoolDir: o.ScratchDir,
-		keys: o.Keys, rate: o.Rate, patience: o.Patience}, func(w io.Writer) (totals, error) {
+	got, parts, err := packUnits(ctx, outlet{store: store, key: m.partKey, spoolDir: o.ScratchDir,
+		keys: o.Keys, rate: o.Rate, patience: o.Patience}, o.PartBytes, func(w cuttable) (totals, error) {
 		return packTree(ctx, w, clone, seen)
 	})
 	m.Parts = parts

@@ -1,18 +1,21 @@
 package snapshot
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"filippo.io/age"
 )
 
-// EncryptionAge is the only method of encryption of this format: one age file
-// around the compressed stream (age-encryption.org/v1).
+// EncryptionAge is the only method of encryption: an age file around every
+// compressed stream (age-encryption.org/v1).
 const EncryptionAge = "age"
 
 // scryptWork is how hard a passphrase is to try: 2^15 takes 32 MiB and a tenth
@@ -61,6 +64,9 @@ type Keys struct {
 	recipients []age.Recipient
 	says       *Encryption
 	identities []age.Identity
+	// deriving is held while a key may be derived from a passphrase, for the
+	// memory that takes: see scryptWork.
+	deriving sync.Mutex
 }
 
 // ParseKeys reads the settings; nil when there are none. No error repeats a secret.
@@ -171,6 +177,7 @@ func (k *Keys) seal(w io.Writer) (io.WriteCloser, error) {
 	if k.Says() == nil {
 		return unsealed{w}, nil
 	}
+	defer k.derive(k.says)()
 	enc, err := age.Encrypt(w, k.recipients...)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt: %w", err)
@@ -183,6 +190,20 @@ type unsealed struct{ io.Writer }
 // Close implements io.Closer.
 func (unsealed) Close() error { return nil }
 
+// derive waits until no key is derived from the passphrase, if e says that one
+// is going to be. The returned function is called when it is: the 32 MiB that
+// took are given back at once, because the next part needs as much again.
+func (k *Keys) derive(e *Encryption) (derived func()) {
+	if !e.Passphrase {
+		return func() {}
+	}
+	k.deriving.Lock()
+	return func() {
+		runtime.GC()
+		k.deriving.Unlock()
+	}
+}
+
 // open returns the plain stream of r, which e says how to decrypt. A stream that
 // was cut short or changed ends with an error.
 func (k *Keys) open(r io.Reader, e *Encryption) (io.Reader, error) {
@@ -194,7 +215,11 @@ func (k *Keys) open(r io.Reader, e *Encryption) (io.Reader, error) {
 	case k == nil || len(k.identities) == 0:
 		return nil, fmt.Errorf("%w: it was made for %s", ErrNoKey, e)
 	}
-	plain, err := age.Decrypt(r, k.identities...)
+	ready := bufio.NewReader(r)
+	_, _ = ready.Peek(1) // wait for the store before the lock is taken; an error comes again
+	derived := k.derive(e)
+	plain, err := age.Decrypt(ready, k.identities...)
+	derived()
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fmt.Errorf("%w: it was made for %s", ErrNoKey, e)

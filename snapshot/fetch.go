@@ -112,6 +112,12 @@ func (r *partReader) release() {
 	}
 }
 
+// take is next for who reads the part himself, until release.
+func (r *partReader) take() (*os.File, error) {
+	err := r.next()
+	return r.cur, err
+}
+
 // Close stops fetching and waits until nothing is on its way any more.
 func (r *partReader) Close() {
 	r.cancel()

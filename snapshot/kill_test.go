@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -8,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +22,8 @@ import (
 // childEnv makes this test program a child that takes or restores a snapshot until it is killed.
 const childEnv = "SNAPSHOT_TEST_CHILD"
 
-// childWork is what the child does: the words of childEnv are what, store, directory.
+// childWork is what the child does: the words of childEnv are what, store, directory, and in front of which part a restore
+// waits for ever, if any.
 func childWork(words []string) error {
 	s, err := OpenStore("file://"+words[1], StoreOptions{})
 	if err != nil {
@@ -35,11 +39,26 @@ func childWork(words []string) error {
 	if err != nil {
 		return err
 	}
-	return Restore(context.Background(), f, list[len(list)-1], words[2], RestoreOptions{})
+	m := list[len(list)-1]
+	if get := f.get; len(words) > 3 {
+		f.get = func(key string, b ioBody) (ioBody, error) {
+			if strings.Contains(key, "/part-") && key >= m.partKey(must(strconv.Atoi(words[3]))) {
+				select {}
+			}
+			return get(key, b)
+		}
+	}
+	return Restore(context.Background(), f, m, words[2], RestoreOptions{})
 }
 
 // child runs it, kills it after some time unless it has ended, and tells whether it came to its end.
 func child(t *testing.T, after time.Duration, words ...string) (whole bool, took time.Duration) {
+	t.Helper()
+	return childUntil(t, func(begun time.Time) bool { return time.Since(begun) >= after }, words...)
+}
+
+// childUntil is child that kills as soon as the moment has come.
+func childUntil(t *testing.T, moment func(begun time.Time) bool, words ...string) (whole bool, took time.Duration) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(words, "\n"))
@@ -50,9 +69,21 @@ func child(t *testing.T, after time.Duration, words ...string) (whole bool, took
 	_, err = out.Read(make([]byte, 1)) // it begins now
 	require.NoError(t, err)
 	begun := time.Now()
-	kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
+	ended := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for !moment(begun) {
+			select {
+			case <-ended:
+				return
+			case <-time.After(200 * time.Microsecond):
+			}
+		}
+		_ = cmd.Process.Kill()
+	})
 	err = cmd.Wait()
+	close(ended)
+	killer.Wait()
 	if err != nil {
 		require.Equal(t, syscall.SIGKILL, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "it failed by itself")
 	}
@@ -105,8 +136,8 @@ func TestKilledWhileTaking(t *testing.T) {
 	t.Logf("%d complete, %d killed", complete, killed)
 }
 
-// TestKilledWhileRestoring kills the process at twenty points of a restore: the destination is whole or not there, and
-// the next start cleans up.
+// TestKilledWhileRestoring kills the process at many points of a restore, and every process goes on with what the one
+// before has left: the destination is whole or not there, and in the end it is whole and nothing else is left.
 func TestKilledWhileRestoring(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s, err := OpenStore("file://"+dir, StoreOptions{})
@@ -117,19 +148,54 @@ func TestKilledWhileRestoring(t *testing.T) {
 	whole, took := child(t, time.Minute, "restore", dir, dest)
 	require.True(t, whole)
 	require.Equal(t, want, sums(t, dest))
-	for range 20 {
+	killed := 0
+	for killed < 20 {
 		require.NoError(t, os.RemoveAll(dest))
-		child(t, time.Duration(rand.Int64N(int64(took))), "restore", dir, dest)
+		if whole, _ := child(t, time.Duration(rand.Int64N(int64(took))/2), "restore", dir, dest); whole {
+			require.NoDirExists(t, dest+workSuffix)
+		} else {
+			killed++
+		}
 		if _, err := os.Stat(dest); err == nil {
 			require.Equal(t, want, sums(t, dest))
 		}
-		require.NoError(t, CleanRestore(dest))
-		require.NoDirExists(t, dest+workSuffix)
 	}
 	require.NoError(t, os.RemoveAll(dest))
 	whole, _ = child(t, time.Minute, "restore", dir, dest)
 	require.True(t, whole)
 	require.Equal(t, want, sums(t, dest))
+	require.NoDirExists(t, dest+workSuffix)
+}
+
+// TestKilledBehindEveryPart kills a restore behind each part, and the next process goes on from there.
+func TestKilledBehindEveryPart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s, err := OpenStore("file://"+dir, StoreOptions{})
+	require.NoError(t, err)
+	src := mixed(400<<10, 60)
+	o := options(t)
+	o.PartBytes = 60_000
+	m, err := Create(t.Context(), s, src, o)
+	require.NoError(t, err)
+	dest := filepath.Join(t.TempDir(), "data")
+	name := filepath.Join(dest+workSuffix, "journal")
+	unpacked := func() int {
+		journal, _ := os.ReadFile(name) // in the beginning it is not there
+		return bytes.Count(journal, []byte("\n")) - 1
+	}
+	for n := 1; n < len(m.Parts); n++ {
+		whole, _ := childUntil(t, func(time.Time) bool { return unpacked() >= n }, "restore", dir, dest, strconv.Itoa(n+1))
+		require.False(t, whole, "killed behind part %d of %d", n, len(m.Parts))
+		require.Equal(t, n, unpacked())
+		require.NoDirExists(t, dest)
+	}
+	var fetched counting
+	require.NoError(t, Restore(t.Context(), fetched.store(s), m, dest, RestoreOptions{}))
+	for i, p := range m.Parts {
+		require.Equal(t, i == len(m.Parts)-1, fetched.of[p.Key] > 0, "only the last part was missing")
+	}
+	require.Equal(t, wantTree(t, src), sums(t, dest))
+	require.NoDirExists(t, dest+workSuffix)
 }
 
 // runChild is called instead of the tests in a child.

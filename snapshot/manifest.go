@@ -12,11 +12,15 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
 
-// FormatVersion is the format this package writes. A reader refuses others: a
-// newer one may need what it knows nothing about, such as a key.
-const FormatVersion = 1
+// FormatVersion is the format this package writes. A reader refuses newer ones:
+// they may need what it knows nothing about, such as a key.
+const FormatVersion = 2
 
-// CompressionZstd is the only compression of format 1.
+// formatOneStream is the format before, which is still read: its parts are cuts
+// of one stream, so that none of them can be read without those before it.
+const formatOneStream = 1
+
+// CompressionZstd is the only compression of these formats.
 const CompressionZstd = "zstd"
 
 const (
@@ -43,7 +47,7 @@ type Manifest struct {
 	Compression string   `json:"compression"`
 	// Encryption is nil for parts that are not encrypted.
 	Encryption *Encryption `json:"encryption,omitempty"`
-	// Parts, concatenated in this order, are one compressed tar stream.
+	// Parts, in this order, each decrypted and decompressed, are one tar stream.
 	Parts []Part `json:"parts"`
 	// Verified is what the newest verification found; nil: nobody has looked yet.
 	// It is an object of its own, because a manifest never changes.
@@ -55,6 +59,8 @@ type Part struct {
 	Key    string `json:"key"`    // relative to the store's URL
 	Size   int64  `json:"size"`   // bytes as stored
 	SHA256 string `json:"sha256"` // of the bytes as stored, in hex
+	// Raw is how many bytes of the tar stream are in it; 0 where parts are no units.
+	Raw int64 `json:"raw,omitempty"`
 }
 
 // plainName is what may become one element of a key.
@@ -104,8 +110,8 @@ func parseManifest(cluster, key string, data []byte) (Manifest, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return m, fmt.Errorf("parse %s: %w: %w", key, ErrCorrupt, err)
 	}
-	if head.Format != FormatVersion {
-		return m, fmt.Errorf("parse %s: format %d is not known to this version, which reads format %d", key, head.Format, FormatVersion)
+	if err := checkFormat(head.Format); err != nil {
+		return m, fmt.Errorf("parse %s: %w", key, err)
 	}
 	if err := checkSealed(data); err != nil {
 		return m, fmt.Errorf("parse %s: %w", key, err)
@@ -125,10 +131,17 @@ func parseManifest(cluster, key string, data []byte) (Manifest, error) {
 	return m, nil
 }
 
+func checkFormat(format int) error {
+	if format != FormatVersion && format != formatOneStream {
+		return fmt.Errorf("format %d is not known to this version, which reads formats %d and %d", format, formatOneStream, FormatVersion)
+	}
+	return nil
+}
+
 // check tells whether the manifest can be used at all; Restore relies on it.
 func (m Manifest) check() error {
-	if m.Format != FormatVersion {
-		return fmt.Errorf("format %d is not known to this version, which reads format %d", m.Format, FormatVersion)
+	if err := checkFormat(m.Format); err != nil {
+		return err
 	}
 	if err := checkName("cluster", m.Cluster); err != nil {
 		return err
@@ -145,11 +158,19 @@ func (m Manifest) check() error {
 	if len(m.Parts) == 0 || m.CreatedAt.IsZero() {
 		return fmt.Errorf("%w: no parts or no time", ErrCorrupt)
 	}
+	return m.checkParts()
+}
+
+// checkParts is check for the parts.
+func (m Manifest) checkParts() error {
 	var sum int64
 	for _, p := range m.Parts {
 		raw, err := hex.DecodeString(p.SHA256)
 		if err != nil || len(raw) != 32 || p.SHA256 != strings.ToLower(p.SHA256) || p.Size <= 0 {
 			return fmt.Errorf("%w: part %q has no proper size and sha256", ErrCorrupt, p.Key)
+		}
+		if m.Format != formatOneStream && p.Raw <= 0 {
+			return fmt.Errorf("%w: part %q does not say how much of the tar stream it holds", ErrCorrupt, p.Key)
 		}
 		if dir, _ := path.Split(p.Key); dir != m.dir() || checkName("part", path.Base(p.Key)) != nil {
 			return fmt.Errorf("%w: part %q does not lie under %s", ErrCorrupt, p.Key, m.dir())

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -61,9 +62,18 @@ func measure(root string) (t totals, err error) {
 	return t, err
 }
 
+// cuttable is where a tar stream goes that is cut on the way.
+type cuttable interface {
+	io.Writer
+	// place is called where the stream may be cut: in front of an entry, and
+	// between two bytes of a file's content. It returns how many bytes may follow
+	// before the next such place, at least one.
+	place() (int64, error)
+}
+
 // packTree writes the tree as tar. seen is called with the size of every piece
 // of file content written.
-func packTree(ctx context.Context, w io.Writer, root string, seen func(int64)) (t totals, err error) {
+func packTree(ctx context.Context, w cuttable, root string, seen func(int64)) (t totals, err error) {
 	tw := tar.NewWriter(w)
 	buf := make([]byte, copyBuffer)
 	err = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
@@ -77,10 +87,16 @@ func packTree(ctx context.Context, w io.Writer, root string, seen func(int64)) (
 		if err != nil {
 			return err
 		}
+		if err := tw.Flush(); err != nil { // the padding belongs to the entry before
+			return err
+		}
+		if _, err := w.place(); err != nil {
+			return err
+		}
 		if e.IsDir() {
 			return packDir(tw, name, rel)
 		}
-		n, err := packFile(ctx, tw, name, rel, buf, seen)
+		n, err := packFile(ctx, tw, name, rel, buf, w.place, seen)
 		t.files++
 		t.bytes += n
 		return err
@@ -103,7 +119,8 @@ func packDir(tw *tar.Writer, name, rel string) error {
 
 // packFile writes one regular file, exactly as long as it was when opened: a
 // file that grows (a binary log) is cut there, one that shrinks is an error.
-func packFile(ctx context.Context, tw *tar.Writer, name, rel string, buf []byte, seen func(int64)) (int64, error) {
+// place is that of cuttable; nil for a stream that is not cut.
+func packFile(ctx context.Context, tw *tar.Writer, name, rel string, buf []byte, place func() (int64, error), seen func(int64)) (int64, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
@@ -126,27 +143,40 @@ func packFile(ctx context.Context, tw *tar.Writer, name, rel string, buf []byte,
 	if err := tw.WriteHeader(h); err != nil {
 		return 0, fmt.Errorf("pack %s: %w", rel, err)
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{counter{tw, seen}}, ctxReader{ctx, io.LimitReader(f, st.Size())}, buf)
-	if err == nil && n < st.Size() {
-		err = io.ErrUnexpectedEOF
-	}
+	n, err := packContent(ctx, tw, f, st.Size(), buf, place, seen)
 	if err != nil {
 		return n, fmt.Errorf("pack %s: %w", rel, err)
 	}
 	return n, nil
 }
 
-// counter reports how much passed through.
-type counter struct {
-	w    io.Writer
-	seen func(int64)
-}
-
-// Write implements io.Writer.
-func (c counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	if c.seen != nil {
-		c.seen(int64(n))
+// packContent writes the next size bytes of r, and returns how many it wrote.
+func packContent(ctx context.Context, w io.Writer, r io.Reader, size int64, buf []byte, place func() (int64, error), seen func(int64)) (done int64, err error) {
+	for done < size {
+		room := int64(len(buf))
+		if place != nil {
+			if room, err = place(); err != nil {
+				return done, err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return done, err
+		}
+		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-done, room)])
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return done, err
+		}
+		n, err = w.Write(buf[:n])
+		done += int64(n)
+		if seen != nil {
+			seen(int64(n))
+		}
+		if err != nil {
+			return done, err
+		}
 	}
-	return n, err
+	return done, nil
 }

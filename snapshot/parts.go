@@ -23,8 +23,8 @@ const partUploads = 2
 type outlet struct {
 	store     Store
 	key       func(n int) string // of the n-th part, counted from 1
-	partBytes int64
-	spoolDir  string // for partUploads+1 parts; "" keeps them in memory
+	partBytes int64              // at most so many in one, and none for packUnits, which cuts by another measure
+	spoolDir  string             // for partUploads+1 parts; "" keeps them in memory
 	keys      *Keys
 	rate      *Limiter
 	patience  time.Duration // see persist
@@ -38,10 +38,15 @@ func packParts(ctx context.Context, o outlet, fill func(io.Writer) (totals, erro
 	if o.partBytes <= 0 {
 		o.partBytes = DefaultPartBytes
 	}
+	return shipParts(ctx, o, func(w *partWriter, giveUp func()) (totals, error) { return w.pack(fill, giveUp) })
+}
+
+// shipParts lets pack write parts, and waits for all of them.
+func shipParts(ctx context.Context, o outlet, pack func(w *partWriter, giveUp func()) (totals, error)) (totals, []Part, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := newPartWriter(inner, o)
-	t, err := w.pack(fill, cancel)
+	t, err := pack(w, cancel)
 	err = w.end(err)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // all else is what that led to
@@ -118,7 +123,7 @@ func (w *partWriter) Write(p []byte) (n int, err error) {
 			return n, fmt.Errorf("spool part: %w", err)
 		}
 		if w.cur.size == w.o.partBytes {
-			w.ship()
+			w.ship(0)
 		}
 	}
 	return n, nil
@@ -140,11 +145,12 @@ func (w *partWriter) begin() error {
 	return nil
 }
 
-// ship hands the current part to an upload, and waits while all are busy.
-func (w *partWriter) ship() {
+// ship hands the current part, which holds raw bytes of a tar stream, to an
+// upload, and waits while all are busy.
+func (w *partWriter) ship(raw int64) {
 	f := w.cur
 	w.cur = nil
-	part := Part{Key: w.o.key(len(w.parts) + 1), Size: f.size, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
+	part := Part{Key: w.o.key(len(w.parts) + 1), Size: f.size, Raw: raw, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
 	w.parts = append(w.parts, part)
 	w.uploads.Go(func() error {
 		defer f.file.Close() //nolint:errcheck // a spool file: read in full, or of no use
@@ -164,7 +170,7 @@ func (w *partWriter) end(failed error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cur != nil && failed == nil {
-		w.ship()
+		w.ship(0)
 	}
 	if w.cur != nil {
 		_ = w.cur.file.Close()

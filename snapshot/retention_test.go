@@ -20,7 +20,7 @@ func fabricate(t *testing.T, s Store, at time.Time, change func(*Manifest)) Mani
 		change(&m)
 	}
 	body := "part of " + m.ID
-	m.Parts = []Part{{Key: m.partKey(1), Size: int64(len(body)), SHA256: sumOf([]byte(body))}}
+	m.Parts = []Part{{Key: m.partKey(1), Size: int64(len(body)), SHA256: sumOf([]byte(body)), Raw: 1024}}
 	m.StoredBytes = int64(len(body))
 	require.NoError(t, s.Put(t.Context(), m.Parts[0].Key, strings.NewReader(body)))
 	require.NoError(t, m.publish(t.Context(), s, 0))

@@ -100,7 +100,8 @@ func TestListNamesWhatItCannotRead(t *testing.T) {
 		flipped := bytes.Replace(broken(func(*Manifest) {}), []byte(":1-77"), []byte(":1-97"), 1)
 		want := map[string]string{
 			"garbage":  "corrupt",
-			"newer":    "format 2",
+			"newer":    "format 3",
+			"rawless":  "does not say how much",
 			"stranger": `belongs to cluster "other"`,
 			"renamed":  "calls itself",
 			"escape":   "does not lie under",
@@ -112,7 +113,8 @@ func TestListNamesWhatItCannotRead(t *testing.T) {
 		}
 		for id, data := range map[string][]byte{
 			"garbage":  []byte("{"),
-			"newer":    []byte(`{"format":2,"id":{"other":"shape"}}`),
+			"newer":    []byte(`{"format":3,"id":{"other":"shape"}}`),
+			"rawless":  broken(func(c *Manifest) { c.Parts[1].Raw = 0 }),
 			"stranger": broken(func(c *Manifest) { c.Cluster = "other" }),
 			"renamed":  broken(func(c *Manifest) {}),
 			"escape":   broken(func(c *Manifest) { c.Parts[1].Key = "shop/snapshots/other/part-00001.tar.zst" }),

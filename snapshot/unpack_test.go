@@ -208,6 +208,26 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.Less(t, restored, uint64(24<<20))
 }
 
+// TestMemoryOfPassphrasesIsBounded: every part needs 32 MiB for its key, one at a time.
+func TestMemoryOfPassphrasesIsBounded(t *testing.T) {
+	s := newDir(t)
+	o := options(t)
+	var err error
+	o.Keys, err = ParseKeys(KeyOptions{Passphrase: "correct horse"})
+	require.NoError(t, err)
+	var m Manifest
+	made := peak(t, func() { m, err = Create(t.Context(), s, tree{bytes: 900 << 10}, o) })
+	require.NoError(t, err)
+	require.Greater(t, len(m.Parts), 5)
+	restored := peak(t, func() {
+		err = Restore(t.Context(), s, m, filepath.Join(t.TempDir(), "data"), RestoreOptions{Keys: o.Keys})
+	})
+	require.NoError(t, err)
+	t.Logf("heap grew by %d KiB in Create, %d KiB in Restore", made>>10, restored>>10)
+	require.Less(t, made, uint64(56<<20))
+	require.Less(t, restored, uint64(56<<20))
+}
+
 // moved is a Source whose clone was prepared before.
 type moved string
 

@@ -46,14 +46,16 @@ func (v vault) recover(ctx context.Context, inv *cli.Invocation, o cli.SnapshotR
 	}
 	defer done()
 	bar := newMeter(inv)
+	reading := v.reading()
+	reading.Note = func(line string) { bar.end(); fmt.Fprintf(inv.Stderr, "the snapshot %s\n", line) }
 	res, err := recovery.Run(ctx, recovery.Options{
-		Store: v.store, Cluster: o.Cluster, Restore: v.reading(), Target: target, Dest: into, Log: inv.Log,
+		Store: v.store, Cluster: o.Cluster, Restore: reading, Target: target, Dest: into, Log: inv.Log,
 		MySQL: mysql.Config{Dir: scratch, Mysqld: mysqld, User: runAs, Extra: o.Args},
 		Say:   func(s string) { bar.say(s, 0, 0, plain) },
 	})
 	bar.end()
 	if err != nil {
-		return v.recoverError(ctx, what, err)
+		return v.recoverError(ctx, what, into, err)
 	}
 	return printRecovered(inv, o, res, into)
 }
@@ -75,7 +77,7 @@ func emptyPlace(into string) error {
 	return fmt.Errorf("%s is not an empty directory", into)
 }
 
-func (v vault) recoverError(ctx context.Context, what string, err error) error {
+func (v vault) recoverError(ctx context.Context, what, into string, err error) error {
 	e := &cli.Error{What: what, Why: err.Error(), Err: err}
 	var u *recovery.UnreachableError
 	switch {
@@ -86,8 +88,10 @@ func (v vault) recoverError(ctx context.Context, what string, err error) error {
 		if !u.Reach.IsEmpty() {
 			e.Next += fmt.Sprintf("; the most that can be reached is --to-gtid '%s'", u.Reach)
 		}
+	case errors.Is(err, snapshot.ErrBusy):
+		return busy(what, err)
 	default:
-		return v.broken(ctx, what, err, "nothing is left of it")
+		return v.broken(ctx, what, err, whatIsLeft(into+".work", recovery.Begun(into)))
 	}
 	return e
 }

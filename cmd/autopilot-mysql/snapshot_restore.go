@@ -85,17 +85,33 @@ func (v vault) restoreFirst(ctx context.Context, inv *cli.Invocation, list []sna
 		case errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrIncomplete):
 			damaged = append(damaged, err.Error())
 			fmt.Fprintf(inv.Stderr, "passed over: %s\n", err)
+		case errors.Is(err, snapshot.ErrBusy):
+			return m, busy("restore snapshot", err)
 		default:
-			return m, v.broken(ctx, "restore snapshot", err, "nothing is left of it")
+			return m, v.broken(ctx, "restore snapshot", err, whatIsLeft(into+".partial", snapshot.Begun(into)))
 		}
 	}
 	return snapshot.Manifest{}, &cli.Error{What: "restore snapshot", Why: "no snapshot is undamaged: " + strings.Join(damaged, "; "), Next: "nothing was written"}
+}
+
+// whatIsLeft tells what a run that was broken off has left, and what the next one makes of it.
+func whatIsLeft(where string, begun bool) string {
+	if begun {
+		return "the next run goes on where it was (to give it up, remove " + where + ")"
+	}
+	return "nothing is left of it"
+}
+
+// busy says that somebody else restores into the same directory.
+func busy(what string, err error) error {
+	return &cli.Error{Code: cli.Refused, What: what, Why: err.Error(), Err: err, Next: "wait until it has ended, or name another directory with --into; nothing was changed"}
 }
 
 func (v vault) restoreOne(ctx context.Context, inv *cli.Invocation, m snapshot.Manifest, into string) error {
 	bar := newMeter(inv)
 	defer bar.end()
 	o := v.reading()
+	o.Note = func(line string) { bar.end(); fmt.Fprintf(inv.Stderr, "snapshot %s %s\n", m.ID, line) }
 	o.Progress = func(done, total int64) { bar.say("restoring "+m.ID, done, total, show.Size) }
 	return snapshot.Restore(ctx, v.store, m, into, o)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,4 +232,51 @@ func TestVerifyScratchOfAKilledCommandGoes(t *testing.T) {
 	left, err := os.ReadDir(parent)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// TestSnapshotRestoreResumes: what an interrupted command has left is gone on with, and it says so; another snapshot begins
+// anew and leaves nothing; two at once are refused.
+func TestSnapshotRestoreResumes(t *testing.T) {
+	dir, ids := stocked(t, "c", "c")
+	s, err := snapshot.OpenStore("file://"+dir, snapshot.StoreOptions{})
+	require.NoError(t, err)
+	list, _, err := snapshot.List(t.Context(), s, "shop")
+	require.NoError(t, err)
+	begun := func(into string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := snapshot.Restore(ctx, s, list[0], into, snapshot.RestoreOptions{Progress: func(done, _ int64) {
+			if done > 0 {
+				cancel()
+			}
+		}})
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	into := filepath.Join(t.TempDir(), "data")
+	args := []string{"snapshot", "restore", "--store", "file://" + dir, "--cluster", "shop", "--into", into}
+	begun(into)
+	code, out, errs := call(t, args...)
+	require.Zero(t, code, errs)
+	require.Regexp(t, "snapshot "+ids[1]+` resumes: [1-9] of 4 parts are there\n`, errs)
+	require.Contains(t, out, ids[1])
+	require.Equal(t, "data 1 of c", content(t, into))
+	require.NoDirExists(t, into+".partial")
+
+	require.NoError(t, os.RemoveAll(into))
+	begun(into)
+	code, _, errs = call(t, append(args, ids[0])...)
+	require.Zero(t, code, errs)
+	require.Regexp(t, "snapshot "+ids[0]+" begins anew: .* it is of snapshot "+ids[1], errs)
+	require.Equal(t, "data 0 of c", content(t, into))
+	require.NoDirExists(t, into+".partial")
+
+	require.NoError(t, os.RemoveAll(into))
+	begun(into)
+	lock, err := os.Open(filepath.Join(into+".partial", "lock"))
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	code, _, errs = call(t, args...)
+	require.Equal(t, cli.Refused, code)
+	require.Contains(t, errs, "another restore into it is under way")
 }

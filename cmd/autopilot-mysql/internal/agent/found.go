@@ -14,6 +14,7 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
+	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
 
 // Limits of long jobs.
@@ -59,7 +60,7 @@ func (a *Agent) firstData(ctx context.Context, say func(string)) error {
 	if err := a.others.refusal(ctx); err != nil {
 		return err
 	}
-	if err := a.clearData(ctx); err != nil {
+	if err := errors.Join(a.clearData(ctx), snapshot.CleanRestore(a.restoreDir())); err != nil {
 		return err
 	}
 	if found, err := a.recovered(ctx, say); found || err != nil {
@@ -141,16 +142,21 @@ func (a *Agent) nameData(clusterID string, founding bool) error {
 			return fmt.Errorf("name data: %w", err)
 		}
 	}
-	return a.disk.save(func(s *diskState) {
+	err = a.disk.save(func(s *diskState) {
 		s.ClusterID, s.UUID, s.Rebuilds = clusterID, id, s.Rebuilds+1
 		s.CondemnedWhy, s.MySQL = "", ""
 		s.HasData, s.Condemned, s.Fresh, s.Founding = true, false, true, founding
 		s.Void, s.BootID = !founding, bootID()
 		s.Led = founding
 	})
+	if err == nil {
+		a.dropRestore()
+	}
+	return err
 }
 
-// clearData removes what is not data: leftovers of creations and restores that did not end, and condemned data.
+// clearData removes what is not data: leftovers of creations and clones that did not end, and condemned data. The work
+// of a restore stays: the next one goes on with it.
 func (a *Agent) clearData(ctx context.Context) error {
 	kctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
@@ -160,7 +166,7 @@ func (a *Agent) clearData(ctx context.Context) error {
 	if err := a.giveBack(); err != nil {
 		return err
 	}
-	for _, dir := range []string{a.mycfg.DataDir(), a.restoreDir(), a.restoreDir() + ".work", filepath.Join(a.mycfg.Dir, "data.old")} {
+	for _, dir := range []string{a.mycfg.DataDir(), a.restoreDir(), filepath.Join(a.mycfg.Dir, "data.old")} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("clear data directory: %w", err)
 		}

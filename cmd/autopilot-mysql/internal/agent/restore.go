@@ -33,7 +33,7 @@ func (a *Agent) restore(f roles.Facts) {
 	_, extra, _, _ := a.watch.current(a.Params.H)
 	creds, begins := a.creds, a.disk.s.Rebuilds == 0 || a.Settings.Adopt
 	a.begin("looking for a snapshot", func(ctx context.Context, say func(string)) (func(context.Context) error, error) {
-		if err := a.clearData(ctx); err != nil {
+		if err := errors.Join(a.clearData(ctx), recovery.Clean(a.restoreDir())); err != nil {
 			return nil, err
 		}
 		if there, err := a.hasAdoptable(); !begins {
@@ -51,9 +51,11 @@ func (a *Agent) restore(f roles.Facts) {
 		if errors.Is(err, errSnapshotComing) {
 			return nil, err
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			a.Log.Info("no snapshot can be used; cloning a member", "why", err)
-			err = a.fromDonor(ctx, f.View, h, say)
+			if err = snapshot.CleanRestore(a.restoreDir()); err == nil { // for the space
+				err = a.fromDonor(ctx, f.View, h, say)
+			}
 		}
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(a.restoreDir()))
@@ -118,13 +120,24 @@ const restorePatience = time.Minute
 
 // restoring is how this node reads a snapshot.
 func (a *Agent) restoring(say func(string), what string) snapshot.RestoreOptions {
-	return snapshot.RestoreOptions{Keys: a.SnapshotKeys, Rate: a.SnapshotRate, Patience: restorePatience, Progress: progress(say, what)}
+	return snapshot.RestoreOptions{Keys: a.SnapshotKeys, Rate: a.SnapshotRate, Patience: restorePatience, Progress: progress(say, what),
+		Note: func(line string) { a.Log.Info("there is work of a restore that was interrupted", "restore", line) }}
 }
 
-// clearScratch removes what restores and clones of an agent that was killed have left. Nothing of it is data.
+// clearScratch removes what an agent that was killed has left, but for a restore this node may yet go on with. Nothing
+// of it is data.
 func (a *Agent) clearScratch() {
-	err := errors.Join(snapshot.CleanRestore(a.restoreDir()), recovery.Clean(a.restoreDir()), os.RemoveAll(filepath.Join(a.mycfg.Dir, "scratch")))
-	if err != nil {
+	if err := os.RemoveAll(filepath.Join(a.mycfg.Dir, "scratch")); err != nil {
+		a.Log.Warn("remove scratch space", "err", err)
+	}
+	if a.disk.s.HasData && !a.disk.s.Condemned {
+		a.dropRestore()
+	}
+}
+
+// dropRestore removes the work of a restore that was interrupted and that nobody will go on with.
+func (a *Agent) dropRestore() {
+	if err := errors.Join(snapshot.CleanRestore(a.restoreDir()), recovery.Clean(a.restoreDir())); err != nil {
 		a.Log.Warn("remove what an interrupted restore has left", "err", err)
 	}
 }

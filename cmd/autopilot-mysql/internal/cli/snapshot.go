@@ -123,7 +123,7 @@ type snapshotRestoreCmd struct{ SnapshotRestore }
 
 // Help is the long text of `snapshot restore --help`.
 func (*snapshotRestoreCmd) Help() string {
-	return `Needs the store only, and works from any machine. No byte is used before its checksum was verified; a damaged snapshot is named, and without an id the next older one is used.
+	return `Needs the store only, and works from any machine. No byte is used before its checksum was verified; a damaged snapshot is named, and without an id the next older one is used. A restore that was interrupted or killed goes on when the same command is run again.
 
 With --to-time or --to-gtid it goes on from the newest snapshot in front of that point through the archived binary logs, with a scratch mysqld, and proves the position it reaches.
 

@@ -27,7 +27,8 @@ type Options struct {
 	MySQL mysql.Config
 	// Target is where to go; zero is the end of what was archived.
 	Target snapshot.Target
-	// Dest is the data directory to be: it must not exist. Beside it, the work is done in Dest + ".work".
+	// Dest is the data directory to be: it must not exist. Beside it, the work is done in Dest + ".work". A restore of the
+	// snapshot that was interrupted stays there, and the next Run goes on with it if it chooses the same snapshot.
 	Dest string
 	// Say is told what is going on, in one sentence. Nil is allowed.
 	Say func(string)
@@ -61,20 +62,27 @@ func (e *UnreachableError) Error() string {
 	return "no snapshot leads to the target: " + strings.Join(e.Why, "; ")
 }
 
-// workSuffix is appended to the destination for the directory the work is done in.
-const workSuffix = ".work"
-
-// Clean removes what a Run that was killed left beside dest.
-func Clean(dest string) error {
-	return errors.Join(os.RemoveAll(dest+workSuffix), snapshot.CleanRestore(dest+workSuffix+"/data"))
-}
-
 // Run brings the data back. Dest appears at the end, complete, or not at all. Snapshots that are damaged, or from which no
 // way leads to the target, are passed over for older ones.
 func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
+	work, err := openWork(o.Dest)
+	if err != nil {
+		return Result{}, err
+	}
+	defer work.Close() //nolint:errcheck // nothing was written to it
+	res, err := o.run(ctx)
+	var unreachable *UnreachableError
+	if err == nil || errors.As(err, &unreachable) || !Begun(o.Dest) {
+		return res, errors.Join(err, wipe(o.Dest))
+	}
+	return res, errors.Join(err, sweep(o.Dest))
+}
+
+// run is Run in its work directory.
+func (o Options) run(ctx context.Context) (Result, error) {
 	list, bad, err := snapshot.List(ctx, o.Store, o.Cluster)
 	if err != nil {
 		return Result{}, err
@@ -149,19 +157,10 @@ func (o Options) from(ctx context.Context, m snapshot.Manifest, log *snapshot.Lo
 		return res, err
 	}
 	defer release()
-	if err := Clean(o.Dest); err != nil {
-		return res, fmt.Errorf("clear %s: %w", o.Dest+workSuffix, err)
-	}
-	defer func() {
-		if e := Clean(o.Dest); err == nil && e != nil {
-			err = fmt.Errorf("clear %s: %w", o.Dest+workSuffix, e)
-		}
-	}()
-	work := o.Dest + workSuffix
-	if err := os.Mkdir(work, 0o711); err != nil { // the server's user has to get through
+	if err := sweep(o.Dest); err != nil { // of the snapshot that was passed over
 		return res, err
 	}
-	data := filepath.Join(work, "data")
+	data := dataOf(o.Dest)
 	o.Say("restoring snapshot " + m.ID)
 	r := o.Restore
 	r.Progress = func(done, total int64) {
