@@ -9,9 +9,9 @@ import (
 // Problem is one thing that is wrong with a table.
 type Problem struct {
 	// Where is the row, state, event or pair it is about.
-	Where string
+	Where string `json:"where"`
 	// What is wrong there.
-	What string
+	What string `json:"what"`
 }
 
 func (p Problem) String() string { return p.Where + ": " + p.What }

@@ -194,10 +194,20 @@ func asPrimary(r Request, f Facts) (Request, bool) {
 		r.State, r.Outcome = RequestFailed, fmt.Sprintf("%s could not be taken out of the ack set in time: the other standbys do not hold everything yet; it stays what it was", r.Node)
 		return r, true
 	case r.Kind == RequestRebuild && f.View.Removed[r.Inc]:
-		r.State, r.Outcome = RequestFailed, r.Node+" was removed from the cluster"
+		r.State, r.Outcome = RequestFailed, removedMeanwhile(r)
 		return r, true
 	}
 	return r, false
+}
+
+// removedMeanwhile tells where the rebuild of a node ended that was taken out in the middle of it: not everything is as it
+// was before.
+func removedMeanwhile(r Request) string {
+	s := r.Node + " was removed from the cluster in the middle of it"
+	if r.Progress != "" {
+		s += " (" + r.Progress + ")"
+	}
+	return s + ": it is no member any more, and what lies in its data directory stays there"
 }
 
 func memberOf(s Sync, name string) Inc {

@@ -308,7 +308,7 @@ func TestThePrimaryMovesRequestsOn(t *testing.T) {
 			f.RequestAge = map[string]time.Duration{"1": time.Hour}
 		}, "", ""},
 		"became the primary":      {asked(roles.RequestRebuild, self, roles.RequestOptions{}), nil, roles.RequestFailed, "became the primary"},
-		"rebuilt node is removed": {asked(roles.RequestRebuild, peer, roles.RequestOptions{}), func(f *roles.Facts) { f.View.Removed[peer] = true; f.View.Sync = f.View.Sync.Without(peer) }, roles.RequestFailed, "was removed"},
+		"rebuilt node is removed": {asked(roles.RequestRebuild, peer, roles.RequestOptions{}), func(f *roles.Facts) { f.View.Removed[peer] = true; f.View.Sync = f.View.Sync.Without(peer) }, roles.RequestFailed, "was removed from the cluster in the middle of it"},
 		"failover to it":          {open(roles.RequestFailover, "a"), nil, roles.RequestDone, "a is the primary of term 3"},
 		"failover to anybody":     {open(roles.RequestFailover, ""), nil, roles.RequestDone, "a is the primary of term 3"},
 		"failover to another":     {open(roles.RequestFailover, "b"), nil, roles.RequestRefused, "switchover --to b"},

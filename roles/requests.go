@@ -22,7 +22,7 @@ const (
 	RequestRunning RequestState = "running" // the node that is responsible works on it
 	RequestDone    RequestState = "done"
 	RequestRefused RequestState = "refused" // a safety guard said no, see Guard; nothing was changed
-	RequestFailed  RequestState = "failed"  // it was tried, and everything is as it was before
+	RequestFailed  RequestState = "failed"  // it was tried; everything is as it was before unless Outcome says otherwise
 	RequestUnknown RequestState = "unknown" // nobody knows whether it took effect
 )
 

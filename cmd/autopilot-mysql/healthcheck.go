@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -23,6 +24,7 @@ type healthcheck struct {
 	HTTP string `name:"http" indirect:":" group:"node" default:":3308" placeholder:"ADDR" help:"Address of the node's HTTP server."`
 	Bind string `name:"bind" group:"node" default:"*" placeholder:"ADDR" help:"Address mysqld listens on; the HTTP server's when --http has no host."`
 	config.Logging
+	config.Output
 }
 
 // Help is the long text of `healthcheck --help`.
@@ -35,26 +37,63 @@ func (h *healthcheck) Run(ctx context.Context, inv *cli.Invocation) error {
 	if _, err := config.Resolve(h, config.FlagsOf(inv.Kong), inv.Environ); err != nil {
 		return err
 	}
+	f, err := h.ask(ctx)
+	if h.Output.Output == "json" {
+		if perr := writeJSON(inv.Stdout, f); perr != nil {
+			return perr
+		}
+		return err
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(inv.Stdout, f.body)
+	}
+	return err
+}
+
+// finding is what a check found, for tools.
+type finding struct {
+	Check   string `json:"check"`
+	Address string `json:"address"`
+	OK      bool   `json:"ok"`
+	// Status is the answer's, 0 when there was none; Answer is the node's own document.
+	Status int             `json:"status"`
+	Answer json.RawMessage `json:"answer"`
+	Error  string          `json:"error,omitempty"`
+
+	body string // as it came
+}
+
+// ask asks the node. The finding is worth showing also with an error.
+func (h *healthcheck) ask(ctx context.Context) (f finding, err error) {
+	f = finding{Check: h.Check, Address: h.address()}
+	defer func() {
+		if f.OK = err == nil; err != nil {
+			f.Error = err.Error()
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.address()+"/"+h.Check, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.Address+"/"+h.Check, nil)
 	if err != nil {
-		return &cli.Error{Code: cli.Usage, What: "check health", Why: err.Error(), Next: "correct --http"}
+		return f, &cli.Error{Code: cli.Usage, What: "check health", Why: err.Error(), Next: "correct --http"}
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return &cli.Error{What: "check health", Why: "the node does not answer: " + innermost(err), Next: "look at its log"}
+		return f, &cli.Error{What: "check health", Why: "the node does not answer: " + innermost(err), Next: "look at its log"}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
-		return fmt.Errorf("check health: %w", err)
+		return f, fmt.Errorf("check health: %w", err)
+	}
+	f.Status, f.body = resp.StatusCode, strings.TrimSpace(string(body))
+	if json.Valid(body) {
+		f.Answer = body
 	}
 	if resp.StatusCode != http.StatusOK {
-		return &cli.Error{What: "check health", Why: fmt.Sprintf("/%s answers %d: %s", h.Check, resp.StatusCode, strings.TrimSpace(string(body)))}
+		return f, &cli.Error{What: "check health", Why: fmt.Sprintf("/%s answers %d: %s", h.Check, f.Status, f.body)}
 	}
-	_, err = fmt.Fprintln(inv.Stdout, strings.TrimSpace(string(body)))
-	return err
+	return f, nil
 }
 
 // address is where this host reaches the node's HTTP server.

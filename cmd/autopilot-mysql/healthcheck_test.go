@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -25,7 +26,21 @@ func TestHealthcheckAsksTheNodeNextToIt(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "/primary answers 503")
 	require.Contains(t, errs, "node1 is not the primary")
+	code, out, errs = call(t, "healthcheck", "primary", "--http", addr, "-o", "json")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "/primary answers 503")
+	var found finding
+	require.NoError(t, json.Unmarshal([]byte(out), &found))
+	require.Equal(t, http.StatusServiceUnavailable, found.Status)
+	require.False(t, found.OK)
+	require.JSONEq(t, `{"error":"node1 is not the primary"}`, string(found.Answer))
+	code, out, _ = call(t, "healthcheck", "--http", addr, "-o", "json")
+	require.Zero(t, code)
+	require.JSONEq(t, `{"check":"livez","address":"`+addr+`","ok":true,"status":200,"answer":{"ok":true}}`, out)
 	srv.Close()
+	code, out, _ = call(t, "healthcheck", "--http", addr, "-o", "json")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "the node does not answer: ")
 	code, _, errs = call(t, "healthcheck", "--http", addr)
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "the node does not answer: ")

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/demo"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/parts"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/playground"
@@ -15,27 +16,27 @@ import (
 func addPlayground(h *cli.Handlers) {
 	h.PlaygroundUp = playgroundUp
 	h.PlaygroundKill = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundNode) error {
-		return remote(inv, o.Dir).Kill(ctx, o.Node)
+		return remote(inv, o.Dir, o.Output).Kill(ctx, o.Node)
 	}
 	h.PlaygroundStop = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundNode) error {
-		return remote(inv, o.Dir).Stop(ctx, o.Node)
+		return remote(inv, o.Dir, o.Output).Stop(ctx, o.Node)
 	}
 	h.PlaygroundStart = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundNode) error {
-		return remote(inv, o.Dir).Start(ctx, o.Node)
+		return remote(inv, o.Dir, o.Output).Start(ctx, o.Node)
 	}
 	h.PlaygroundAdd = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundAdd) error {
-		return remote(inv, o.Dir).Add(ctx, o.Count)
+		return remote(inv, o.Dir, o.Output).Add(ctx, o.Count)
 	}
 	h.PlaygroundDown = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundDown) error {
-		return remote(inv, o.Dir).Down(ctx)
+		return remote(inv, o.Dir, o.Output).Down(ctx)
 	}
 	h.More = append(h.More,
 		cli.Command{Name: "demo", Help: "Watch a real cluster fail over under write load.", Struct: &demo.Command{}},
 		cli.Command{Name: "parts", Help: "Find or fetch a MySQL server and Consul.", Hidden: true, Struct: &parts.Command{}})
 }
 
-func remote(inv *cli.Invocation, dir string) playground.Remote {
-	return playground.Remote{Dir: dir, Out: inv.Stdout}
+func remote(inv *cli.Invocation, dir string, o config.Output) playground.Remote {
+	return playground.Remote{Dir: dir, Out: inv.Stdout, JSON: o.Output == "json"}
 }
 
 func playgroundUp(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundUp) error {
@@ -50,6 +51,6 @@ func playgroundUp(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundUp) 
 			NodeArgs: append([]string{"--log-level", o.LogLevel}, o.NodeArgs...),
 		},
 		Detach: o.Detach, Supervised: os.Getenv(playground.SupervisedEnv) != "", Argv: append([]string{exe}, inv.Args...),
-		Timeout: o.Timeout, Stdout: inv.Stdout, Stderr: inv.Stderr,
+		Timeout: o.Timeout, JSON: o.Output.Output == "json", Stdout: inv.Stdout, Stderr: inv.Stderr,
 	})
 }

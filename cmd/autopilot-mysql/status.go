@@ -92,7 +92,10 @@ func (r reader) watch(ctx context.Context, inv *cli.Invocation, screen *show.Scr
 		v, err := r.next(ctx, index)
 		if err == nil {
 			index = v.Index
-			d, err = r.doc(v)
+			var now cluster.Doc
+			if now, err = r.doc(v); err == nil {
+				d = now
+			}
 		}
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the reader has gone
@@ -100,7 +103,7 @@ func (r reader) watch(ctx context.Context, inv *cli.Invocation, screen *show.Scr
 		if err != nil {
 			index = 0
 			inv.Log.Debug("watch status", "err", err)
-			err = screen.Trouble(err)
+			err = screen.Trouble(d, err)
 		} else {
 			err = screen.Show(d)
 		}

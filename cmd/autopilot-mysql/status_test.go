@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"sync"
@@ -103,6 +104,31 @@ func TestStatusWatchShowsEveryChangeAndEndsQuietly(t *testing.T) {
 	appears("record sync of the cluster cannot be read")
 	m.Partition("", true)
 	appears("cannot tell at the moment: ")
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "cannot tell at the moment: ") > 2 }, 10*time.Second, 5*time.Millisecond, "each time it is tried")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// TestStatusWatchGoesOnForPrograms: a document each time, so that nobody takes silence for a cluster that does not change.
+func TestStatusWatchGoesOnForPrograms(t *testing.T) {
+	m := election.NewMemory()
+	put(t, m, cluster.KeysOf("shop").Cluster(), cluster.Encode(roles.Cluster{ID: "c"}))
+	r := statusReader(m)
+	d, index, err := r.read(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	out, ended := &page{}, make(chan error, 1)
+	m.Partition("", true)
+	go func() {
+		ended <- r.watch(ctx, &cli.Invocation{Log: slog.New(slog.DiscardHandler)}, &show.Screen{W: out, JSON: true}, d, index)
+	}()
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "this command cannot read Consul") > 1 }, 10*time.Second, 5*time.Millisecond)
+	m.Partition("", false)
+	require.Eventually(t, func() bool {
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		var last cluster.Doc
+		return json.Unmarshal([]byte(lines[len(lines)-1]), &last) == nil && len(last.Problems) == 1 && last.Cluster == "shop"
+	}, 10*time.Second, 5*time.Millisecond, "and the truth again, though nothing has changed")
 	cancel()
 	require.NoError(t, <-ended)
 }

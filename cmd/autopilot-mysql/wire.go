@@ -38,17 +38,27 @@ func fsm(_ context.Context, inv *cli.Invocation, o cli.FSM) error {
 	if !o.Check {
 		return engine.Write(inv.Stdout, o.Format, roles.Table())
 	}
-	return checkTable(inv.Stdout, engine.Check(roles.Table()))
+	return checkTable(inv.Stdout, engine.Check(roles.Table()), o.Output.Output == "json")
 }
 
 // checkTable prints what was found wrong with the table, and fails if there is anything.
-func checkTable[P any](w io.Writer, found []P) error {
+func checkTable(w io.Writer, found []engine.Problem, asJSON bool) (err error) {
+	switch {
+	case asJSON:
+		err = writeJSON(w, struct {
+			Sound    bool             `json:"sound"`
+			Problems []engine.Problem `json:"problems"`
+		}{len(found) == 0, append([]engine.Problem{}, found...)})
+	case len(found) == 0:
+		_, err = fmt.Fprintln(w, "the table is sound: no duplicate, unknown, unreachable or forgotten entry")
+	}
 	for _, p := range found {
-		fmt.Fprintln(w, p)
+		if !asJSON {
+			fmt.Fprintln(w, p)
+		}
 	}
-	if len(found) > 0 {
-		return &cli.Error{What: "check state machine", Why: fmt.Sprintf("%d problems", len(found)), Next: "correct roles/table.go"}
+	if err == nil && len(found) > 0 {
+		err = &cli.Error{What: "check state machine", Why: fmt.Sprintf("%d problems", len(found)), Next: "correct roles/table.go"}
 	}
-	_, err := fmt.Fprintln(w, "the table is sound: no duplicate, unknown, unreachable or forgotten entry")
 	return err
 }

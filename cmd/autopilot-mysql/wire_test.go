@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,6 +35,12 @@ func TestFSM(t *testing.T) {
 	require.Contains(t, errs, `"`+strings.Join(engine.Formats(), `","`)+`"`)
 	code, out, _ := call(t, "fsm", "--check")
 	require.Zero(t, code, out)
+	code, out, _ = call(t, "fsm", "--check", "-o", "json")
+	require.Zero(t, code)
+	require.JSONEq(t, `{"sound": true, "problems": []}`, out)
+	_, table, _ := call(t, "fsm", "--format", "json")
+	_, out, _ = call(t, "fsm", "--output", "json")
+	require.Equal(t, table, out)
 }
 
 // TestMoreCommandsHaveAnExample is about the commands that the command line gets from elsewhere.
@@ -94,11 +101,21 @@ func TestABadTableFailsTheCheck(t *testing.T) {
 	broken := roles.Table()
 	broken.Rules = broken.Rules[1:]
 	var out strings.Builder
-	err := checkTable(&out, engine.Check(broken))
+	err := checkTable(&out, engine.Check(broken), false)
 	require.ErrorContains(t, err, "check state machine")
 	require.NotEmpty(t, out.String())
 
 	out.Reset()
-	require.NoError(t, checkTable(&out, engine.Check(roles.Table())))
+	require.NoError(t, checkTable(&out, engine.Check(roles.Table()), false))
 	require.Contains(t, out.String(), "the table is sound")
+
+	out.Reset()
+	require.Error(t, checkTable(&out, engine.Check(broken), true))
+	var found struct {
+		Sound    bool
+		Problems []struct{ Where, What string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &found))
+	require.False(t, found.Sound)
+	require.NotEmpty(t, found.Problems[0].What)
 }

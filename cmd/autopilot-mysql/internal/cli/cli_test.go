@@ -183,20 +183,22 @@ func TestPlaygroundCommands(t *testing.T) {
 	}
 	never := time.Duration(0)
 	logging := config.Logging{LogLevel: "info", LogFormat: "auto"}
-	n := PlaygroundNode{Node: "n1", PlaygroundDown: PlaygroundDown{Dir: "D"}}
+	form := config.Output{Output: "table"}
+	n := PlaygroundNode{Node: "n1", PlaygroundDown: PlaygroundDown{Dir: "D", Output: form}}
 	for args, want := range map[string]any{
-		"playground":                         PlaygroundUp{Logging: logging, Timeout: 3 * time.Minute},
-		"playground --nodes 5 -d --dir D":    PlaygroundUp{Nodes: 5, Detach: true, Dir: "D", Logging: logging, Timeout: 3 * time.Minute},
-		"playground up --restart-after 0":    PlaygroundUp{RestartAfter: &never, Logging: logging, Timeout: 3 * time.Minute},
-		"playground up --lease 1s --acks 2":  PlaygroundUp{Lease: time.Second, Acks: 2, Logging: logging, Timeout: 3 * time.Minute},
-		"playground up --consul a --store b": PlaygroundUp{Consul: "a", Store: "b", Logging: logging, Timeout: 3 * time.Minute},
-		"playground up -- --policy strict":   PlaygroundUp{NodeArgs: []string{"--policy", "strict"}, Logging: logging, Timeout: 3 * time.Minute},
+		"playground":                         PlaygroundUp{Logging: logging, Output: form, Timeout: 3 * time.Minute},
+		"playground --nodes 5 -d --dir D":    PlaygroundUp{Nodes: 5, Detach: true, Dir: "D", Logging: logging, Output: form, Timeout: 3 * time.Minute},
+		"playground up --restart-after 0":    PlaygroundUp{RestartAfter: &never, Logging: logging, Output: form, Timeout: 3 * time.Minute},
+		"playground up --lease 1s --acks 2":  PlaygroundUp{Lease: time.Second, Acks: 2, Logging: logging, Output: form, Timeout: 3 * time.Minute},
+		"playground up --consul a --store b": PlaygroundUp{Consul: "a", Store: "b", Logging: logging, Output: form, Timeout: 3 * time.Minute},
+		"playground up -- --policy strict":   PlaygroundUp{NodeArgs: []string{"--policy", "strict"}, Logging: logging, Output: form, Timeout: 3 * time.Minute},
 		"playground kill n1 --dir D":         n,
 		"playground stop --dir D n1":         n,
 		"playground start n1 --dir=D":        n,
-		"playground add --dir D":             PlaygroundAdd{Count: 1, PlaygroundDown: PlaygroundDown{Dir: "D"}},
-		"playground add 3":                   PlaygroundAdd{Count: 3},
-		"playground down --dir D":            PlaygroundDown{Dir: "D"},
+		"playground add --dir D":             PlaygroundAdd{Count: 1, PlaygroundDown: PlaygroundDown{Dir: "D", Output: form}},
+		"playground add 3":                   PlaygroundAdd{Count: 3, PlaygroundDown: PlaygroundDown{Output: form}},
+		"playground down --dir D":            PlaygroundDown{Dir: "D", Output: form},
+		"playground kill n1 -o json":         PlaygroundNode{Node: "n1", PlaygroundDown: PlaygroundDown{Output: config.Output{Output: "json"}}},
 	} {
 		got = nil
 		// The environment's cluster must not leak into a playground.

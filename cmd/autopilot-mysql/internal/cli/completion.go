@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -53,12 +54,27 @@ func completions(n *kong.Node) []completion {
 		c.words = append(c.words, child.Name)
 		below = append(below, completions(child)...)
 	}
-	for _, group := range n.AllFlags(true) {
-		for _, f := range group {
-			c.words = append(c.words, "--"+f.Name)
+	for _, p := range n.Positional {
+		if p.Enum != "" {
+			c.words = append(c.words, p.EnumSlice()...)
 		}
 	}
+	c.words = append(c.words, flagsOf(n)...)
+	if n.DefaultCmd != nil { // its name may be left out
+		c.words = append(c.words, flagsOf(n.DefaultCmd)...)
+	}
+	slices.Sort(c.words)
+	c.words = slices.Compact(c.words)
 	return append([]completion{c}, below...)
+}
+
+func flagsOf(n *kong.Node) (words []string) {
+	for _, group := range n.AllFlags(true) {
+		for _, f := range group {
+			words = append(words, "--"+f.Name)
+		}
+	}
+	return words
 }
 
 // completeBash prints a function that finds the longest command among the words before the cursor.
@@ -69,7 +85,7 @@ func completeBash(w io.Writer, all []completion) error {
 	}
 	_, err := fmt.Fprintf(w, `_autopilot_mysql() {
   local cur=${COMP_WORDS[COMP_CWORD]} path='' words='' word
-  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  for word in "${COMP_WORDS[@]:1:$((COMP_CWORD-1))}"; do
     case $word in -*) ;; *) path="${path:+$path }$word" ;; esac
   done
   while :; do

@@ -49,6 +49,7 @@ type PlaygroundUp struct {
 	// NodeArgs are the arguments after "--": more flags for every node's run.
 	NodeArgs []string `kong:"-"`
 	config.Logging
+	config.Output
 }
 
 // PlaygroundNode names a node of a running playground.
@@ -66,6 +67,7 @@ type PlaygroundAdd struct {
 // PlaygroundDown names the playground to end.
 type PlaygroundDown struct {
 	Dir string `name:"dir" placeholder:"DIR" help:"Directory of the playground. Default: below the user's cache directory."`
+	config.Output
 }
 
 // Status asks for the state of the cluster.
@@ -77,8 +79,9 @@ type Status struct {
 
 // FSM asks for the state machine.
 type FSM struct {
-	Format string `name:"format" default:"table" enum:"table,mermaid,dot,json" help:"table, mermaid, dot or json."`
+	Format string `name:"format" default:"table" enum:"table,mermaid,dot,json" help:"table, mermaid, dot or json; --output json is the last."`
 	Check  bool   `name:"check" help:"Check the table instead of printing it: exit code 1 with every problem found."`
+	config.Output
 }
 
 // newParser builds the command line. helped turns true once a help text was printed.
@@ -125,10 +128,12 @@ func helpWithEnv(v *kong.Value) string {
 	return help + " ($" + strings.Join(names, ", $") + ")"
 }
 
-// resolve completes parsed flags from environment and file, and sets up logging.
+// resolve completes parsed flags from environment and file, and sets up logging; a command that logs nothing has no log.
 func (inv *Invocation) resolve(target any, log *config.Logging) (*config.Report, error) {
 	report, err := config.Resolve(target, inv.given, inv.Environ)
-	inv.Log = NewLogger(inv.Stderr, log.LogLevel, log.LogFormat)
+	if log != nil {
+		inv.Log = NewLogger(inv.Stderr, log.LogLevel, log.LogFormat)
+	}
 	return report, err
 }
 
@@ -198,6 +203,12 @@ func (*fsmCmd) Help() string { return "Example: autopilot-mysql fsm --format mer
 
 // Run is called by kong.
 func (c *fsmCmd) Run(ctx context.Context, inv *Invocation) error {
+	if _, err := inv.resolve(&c.Output, nil); err != nil {
+		return err
+	}
+	if c.Format == "table" && c.Output.Output == "json" {
+		c.Format = "json"
+	}
 	if inv.handlers.FSM == nil {
 		return missing("fsm")
 	}

@@ -102,7 +102,7 @@ type (
 	setCmd        struct{ ConfigSet }
 )
 
-const exitsOfRequests = "\n\nThe request is a record in Consul: a lost terminal loses nothing, see autopilot-mysql history. Exit codes: 0 done, 1 failed and everything is as before, 3 refused by the guard that is named, 4 outcome unknown."
+const exitsOfRequests = "\n\nThe request is a record in Consul: a lost terminal loses nothing, see autopilot-mysql history. Exit codes: 0 done, 1 failed (the line says what has changed, if anything has), 3 refused by the guard that is named, 4 outcome unknown or still under way."
 
 // Help is the long text of `switchover --help`.
 func (*switchoverCmd) Help() string {

@@ -1,6 +1,10 @@
 package cli
 
-import "context"
+import (
+	"context"
+
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
+)
 
 type playgroundCmd struct {
 	Up    upCmd    `cmd:"" default:"withargs" help:"Start the playground, or bring it back; Ctrl-C ends it (default)."`
@@ -51,30 +55,35 @@ func (*downCmd) Help() string { return "Example: autopilot-mysql playground down
 
 // Run is called by kong.
 func (c *upCmd) Run(ctx context.Context, inv *Invocation) error {
-	if _, err := inv.resolve(&c.Logging, &c.Logging); err != nil {
+	words := struct { // the environment's Consul and store are not for a playground
+		config.Logging
+		config.Output
+	}{c.Logging, c.Output}
+	if _, err := inv.resolve(&words, &words.Logging); err != nil {
 		return err
 	}
+	c.Logging, c.Output = words.Logging, words.Output
 	after := c.RestartAfter
 	if c.Nodes < 0 || c.Acks < 0 || c.Lease < 0 || c.Timeout <= 0 || after != nil && *after < 0 {
 		return &Error{Code: Usage, What: "cannot read the command line", Why: "numbers and times must not be negative", Next: "see autopilot-mysql playground up --help"}
 	}
 	c.NodeArgs = inv.extra
-	return perform(ctx, inv, "start playground", inv.handlers.PlaygroundUp, c.PlaygroundUp)
+	return perform(ctx, inv, "start playground", nil, inv.handlers.PlaygroundUp, &c.PlaygroundUp)
 }
 
 // Run is called by kong.
 func (c *killCmd) Run(ctx context.Context, inv *Invocation) error {
-	return perform(ctx, inv, "kill node", inv.handlers.PlaygroundKill, c.PlaygroundNode)
+	return perform(ctx, inv, "kill node", &c.Output, inv.handlers.PlaygroundKill, &c.PlaygroundNode)
 }
 
 // Run is called by kong.
 func (c *stopCmd) Run(ctx context.Context, inv *Invocation) error {
-	return perform(ctx, inv, "stop node", inv.handlers.PlaygroundStop, c.PlaygroundNode)
+	return perform(ctx, inv, "stop node", &c.Output, inv.handlers.PlaygroundStop, &c.PlaygroundNode)
 }
 
 // Run is called by kong.
 func (c *startCmd) Run(ctx context.Context, inv *Invocation) error {
-	return perform(ctx, inv, "start node", inv.handlers.PlaygroundStart, c.PlaygroundNode)
+	return perform(ctx, inv, "start node", &c.Output, inv.handlers.PlaygroundStart, &c.PlaygroundNode)
 }
 
 // Run is called by kong.
@@ -82,18 +91,23 @@ func (c *addCmd) Run(ctx context.Context, inv *Invocation) error {
 	if c.Count < 1 {
 		return &Error{Code: Usage, What: "cannot read the command line", Why: "at least one node is added", Next: "see autopilot-mysql playground add --help"}
 	}
-	return perform(ctx, inv, "add nodes", inv.handlers.PlaygroundAdd, c.PlaygroundAdd)
+	return perform(ctx, inv, "add nodes", &c.Output, inv.handlers.PlaygroundAdd, &c.PlaygroundAdd)
 }
 
 // Run is called by kong.
 func (c *downCmd) Run(ctx context.Context, inv *Invocation) error {
-	return perform(ctx, inv, "end playground", inv.handlers.PlaygroundDown, c.PlaygroundDown)
+	return perform(ctx, inv, "end playground", &c.Output, inv.handlers.PlaygroundDown, &c.PlaygroundDown)
 }
 
-// perform calls a handler that may not be there.
-func perform[O any](ctx context.Context, inv *Invocation, what string, handler func(context.Context, *Invocation, O) error, o O) error {
+// perform calls a handler that may not be there, with the form of the output completed unless it is nil.
+func perform[O any](ctx context.Context, inv *Invocation, what string, form *config.Output, handler func(context.Context, *Invocation, O) error, o *O) error {
+	if form != nil {
+		if _, err := inv.resolve(form, nil); err != nil {
+			return err
+		}
+	}
 	if handler == nil {
 		return missing(what)
 	}
-	return handler(ctx, inv, o)
+	return handler(ctx, inv, *o)
 }

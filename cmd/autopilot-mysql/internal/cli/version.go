@@ -22,6 +22,9 @@ func (*versionCmd) Help() string { return "Example: autopilot-mysql version --ou
 
 // Run is called by kong.
 func (c *versionCmd) Run(inv *Invocation) error {
+	if _, err := inv.resolve(&c.Output, nil); err != nil {
+		return err
+	}
 	version := BuildVersion(inv.handlers.Version)
 	if c.Output.Output == "json" {
 		return json.NewEncoder(inv.Stdout).Encode(map[string]string{

@@ -20,7 +20,7 @@ type Problem struct {
 func (d *Doc) judge(v roles.View) {
 	d.Problems = []Problem{}
 	if !v.OK {
-		d.Problems = append(d.Problems, Problem{What: "this node cannot read Consul; what follows is as it was when it last could",
+		d.Problems = append(d.Problems, Problem{What: "this node " + cannotRead,
 			Next: "it goes on with what it knows, and reads again as soon as Consul answers", Do: "ask another node, or look at Consul and at the way there"})
 	}
 	whole := wholeProblem(v)
@@ -50,6 +50,20 @@ func (d *Doc) judge(v roles.View) {
 		d.Health = Well
 	}
 	d.Summary = d.summary(whole)
+}
+
+// cannotRead is what a document says that is shown although it may not be true any more.
+const cannotRead = "cannot read Consul; what follows is as it was when it last could"
+
+// Unread is d as a command shows it while it cannot read Consul any more: what it was, and that nobody knows whether it
+// still is so. A program that reads one document after another sees the same as from a node that is cut off.
+func (d Doc) Unread(why string) Doc {
+	d.Problems = slices.Insert(slices.Clone(d.Problems), 0, Problem{What: "this command " + cannotRead + ": " + why,
+		Next: "it reads again every second", Do: "look at Consul and at the way there, or name other Consul servers with --consul"})
+	if d.Primary != "" {
+		d.Health, d.Summary = Degraded, d.summary(nil)
+	}
+	return d
 }
 
 func (d *Doc) rank(p Problem) int {

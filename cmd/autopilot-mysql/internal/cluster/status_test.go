@@ -206,3 +206,16 @@ func TestVerifiedNowRemembersTheLastGoodOne(t *testing.T) {
 	require.Equal(t, "b", note("a", t1, true).OKID, "an older one does not take the place of a newer one")
 	require.Empty(t, note("b", t2, false).OKID, "it was good once")
 }
+
+// TestADocumentThatIsOld says so first, is not called well, and leaves the one it was made of alone.
+func TestADocumentThatIsOld(t *testing.T) {
+	d := Doc{Cluster: "shop", Primary: "db1", Term: 3, Health: Well, Problems: []Problem{}}
+	old := d.Unread("no route")
+	require.Equal(t, Degraded, old.Health)
+	require.Contains(t, old.Summary, "1 thing is wrong")
+	require.Equal(t, "this command cannot read Consul; what follows is as it was when it last could: no route", old.Problems[0].What)
+	require.Empty(t, d.Problems)
+	d.Primary, d.Health, d.Summary = "", Broken, "there is no primary"
+	require.Equal(t, Broken, d.Unread("x").Health)
+	require.Equal(t, "there is no primary", d.Unread("x").Summary)
+}

@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/parts"
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/playground"
 )
@@ -39,6 +39,7 @@ type Command struct {
 	Lease     time.Duration `help:"Lease of the primary." default:"3s"`
 	Mysqld    string        `help:"MySQL server to use (default: found or fetched)." placeholder:"PATH"`
 	ConsulBin string        `help:"Consul to use (default: found or fetched)." placeholder:"PATH"`
+	config.Output
 }
 
 // Help is the long text of `demo --help`.
@@ -46,15 +47,26 @@ func (*Command) Help() string {
 	return "Needs no container and no configuration: MySQL and Consul are looked for, or fetched. Everything runs on the loopback address and is gone afterwards, unless --dir keeps its files.\n\nExample: autopilot-mysql demo"
 }
 
-// Run plays the demo. It fails if anything promised was not seen.
-func (c *Command) Run(ctx context.Context, k *kong.Context) error {
+// Run plays the demo. It fails if anything promised was not seen. As JSON the result alone is on standard output.
+func (c *Command) Run(ctx context.Context, inv *cli.Invocation) error {
+	if _, err := config.Resolve(&c.Output, config.FlagsOf(inv.Kong), inv.Environ); err != nil {
+		return err
+	}
+	if c.Output.Output != "json" {
+		return c.play(ctx, &demo{n: newNarrator(inv.Stdout)})
+	}
+	d := &demo{n: newNarrator(inv.Stderr)}
+	err := c.play(ctx, d)
+	return errors.Join(err, d.document(inv.Stdout, err))
+}
+
+func (c *Command) play(ctx context.Context, d *demo) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	d := &demo{n: newNarrator(k.Stdout)}
 	d.n.scene("Getting the real parts: a MySQL server and Consul")
 	found, err := parts.Find(ctx, parts.Options{Mysqld: c.Mysqld, Consul: c.ConsulBin, Progress: d.n})
 	if err != nil {
@@ -92,17 +104,18 @@ type demo struct {
 	books   *books
 	checks  []check
 	gap     time.Duration
+	took    time.Duration
 }
 
 // check is one line of the summary.
 type check struct {
-	what string
-	ok   bool
-	seen string
+	What string `json:"what"`
+	OK   bool   `json:"ok"`
+	Seen string `json:"seen"`
 }
 
 func (d *demo) check(ok bool, what, seen string, args ...any) {
-	d.checks = append(d.checks, check{what: what, ok: ok, seen: fmt.Sprintf(seen, args...)})
+	d.checks = append(d.checks, check{What: what, OK: ok, Seen: fmt.Sprintf(seen, args...)})
 }
 
 // run plays all scenes and always takes the cluster down.
@@ -129,7 +142,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.play(ctx); err != nil {
 		return err
 	}
-	return d.summary(time.Since(began))
+	d.took = time.Since(began)
+	return d.summary()
 }
 
 // step gives one wait its limit.
@@ -266,18 +280,18 @@ func (d *demo) audit(ctx context.Context) error {
 }
 
 // summary prints the checks and fails if one of them does.
-func (d *demo) summary(took time.Duration) error {
+func (d *demo) summary() error {
 	d.n.scene("Summary")
 	failed := 0
 	for _, c := range d.checks {
 		mark := "ok  "
-		if !c.ok {
+		if !c.OK {
 			mark = "FAIL"
 			failed++
 		}
-		d.n.say("%s %s: %s", mark, c.what, c.seen)
+		d.n.say("%s %s: %s", mark, c.What, c.Seen)
 	}
-	d.n.say("%d writes acknowledged, %d refused or of unknown outcome, %.0f s in total", d.books.count(), d.books.failures(), took.Seconds())
+	d.n.say("%d writes acknowledged, %d refused or of unknown outcome, %.0f s in total", d.books.count(), d.books.failures(), d.took.Seconds())
 	if failed > 0 {
 		return fmt.Errorf("play demo: %d of %d checks failed", failed, len(d.checks))
 	}

@@ -1,11 +1,14 @@
 package playground
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/parts"
@@ -22,6 +25,7 @@ type UpRequest struct {
 	Argv       []string      // this very call, program included
 	Offline    bool          // never fetch a part
 	Timeout    time.Duration // how long the cluster may take to become ready; 0 is DefaultTimeout
+	JSON       bool          // the result is playground.json's content, not its path
 	Stdout     io.Writer     // results
 	Stderr     io.Writer     // progress
 }
@@ -47,19 +51,54 @@ func Up(ctx context.Context, r UpRequest) error {
 		if err := detach(ctx, lay, r.Argv, r.Stderr); err != nil {
 			return err
 		}
+		if r.JSON {
+			return copyDocument(r.Stdout, lay)
+		}
 		fmt.Fprintln(r.Stdout, lay.document())
 		return nil
 	}
 	o := r.Options
 	o.Dir, o.Mysqld, o.ConsulBin, o.ConsulVersion = lay.dir, found.Mysqld, found.Consul, found.ConsulVersion
-	return supervise(ctx, o, r.Timeout, r.Stderr)
+	ready := func() error { return nil }
+	if r.JSON && !r.Supervised { // the output of that process is its log
+		ready = func() error { return copyDocument(r.Stdout, lay) }
+	}
+	return supervise(ctx, o, r.Timeout, r.Stderr, ready)
+}
+
+// copyDocument prints playground.json as it is now.
+func copyDocument(w io.Writer, lay layout) error {
+	b, err := os.ReadFile(lay.document())
+	if err == nil {
+		_, err = w.Write(append(bytes.TrimSpace(b), '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("print playground: %w", err)
+	}
+	return nil
 }
 
 // Remote gives orders to the supervisor of a running playground. Every order is bounded, and a refusal is an error with an
 // exit code. Without a supervisor the error is ErrNoSupervisor.
 type Remote struct {
-	Dir string    // "" is DefaultDir
-	Out io.Writer // gets one line when something was done
+	Dir  string    // "" is DefaultDir
+	Out  io.Writer // gets one line, or one document, when something was done
+	JSON bool
+}
+
+// told is what was done, for tools. The nodes are in the document.
+type told struct {
+	Subject  string `json:"subject"` // the node's name, or playground
+	Done     string `json:"done"`
+	Document string `json:"document"` // path of playground.json
+}
+
+func (r Remote) tell(lay layout, subject, done string) error {
+	if r.JSON {
+		return json.NewEncoder(r.Out).Encode(told{subject, done, lay.document()})
+	}
+	_, err := fmt.Fprintf(r.Out, "%s: %s\n", subject, done)
+	return err
 }
 
 // Kill returns when no process of the node is left.
@@ -93,8 +132,7 @@ func (r Remote) order(ctx context.Context, limit time.Duration, path, subject st
 	if err := call(ctx, lay, "POST", path, &res); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Out, "%s: %s\n", subject, res.Done)
-	return nil
+	return r.tell(lay, subject, res.Done)
 }
 
 // Down returns when no process of the playground is left, also when its supervisor had died.
@@ -107,8 +145,7 @@ func (r Remote) Down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(r.Out, "playground: "+said)
-	return nil
+	return r.tell(lay, "playground", said)
 }
 
 // downAny ends the playground through its supervisor, or without.

@@ -102,7 +102,7 @@ func fakeSupervisor(args []string) int {
 		return 2
 	}
 	o := Options{Dir: args[0], Consul: args[1], RestartAfter: &after, Mysqld: "unused", Command: []string{os.Args[0], "fake-run"}, NodeArgs: args[3:]}
-	if err := supervise(signalContext(), o, 30*time.Second, os.Stderr); err != nil {
+	if err := supervise(signalContext(), o, 30*time.Second, os.Stderr, func() error { return nil }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

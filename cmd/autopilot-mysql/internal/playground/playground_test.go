@@ -308,7 +308,14 @@ func TestDetachedSupervisorObeysAndEnds(t *testing.T) {
 	var coded interface{ ExitCode() int }
 	require.ErrorAs(t, err, &coded)
 	require.Equal(t, 2, coded.ExitCode())
-	require.NoError(t, call(t.Context(), lay, "POST", "/start?node=node2", &res))
+	var out strings.Builder
+	require.NoError(t, Remote{Dir: dir, Out: &out, JSON: true}.Start(t.Context(), "node2"))
+	require.JSONEq(t, `{"subject": "node2", "done": "started", "document": "`+lay.document()+`"}`, out.String())
+	out.Reset()
+	require.NoError(t, copyDocument(&out, lay))
+	var doc Document
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &doc))
+	require.Len(t, doc.Nodes, 3)
 	require.NoError(t, call(t.Context(), lay, "POST", "/add?count=1", &res))
 	require.Equal(t, "added [node4]", res.Done)
 	require.NoError(t, call(t.Context(), lay, "POST", "/stop?node=node4", &res))

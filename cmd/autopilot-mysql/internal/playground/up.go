@@ -16,8 +16,8 @@ import (
 )
 
 // supervise runs a playground in this process until ctx ends, a signal comes or `down` asks for it, and then ends all of
-// it. What it says goes to out. A second signal ends the nodes by force.
-func supervise(ctx context.Context, o Options, timeout time.Duration, out io.Writer) error {
+// it. What it says goes to out; told is called once it is ready. A second signal ends the nodes by force.
+func supervise(ctx context.Context, o Options, timeout time.Duration, out io.Writer, told func() error) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctl := newControl()
@@ -53,6 +53,9 @@ func supervise(ctx context.Context, o Options, timeout time.Duration, out io.Wri
 	}
 	p.log.printf("ready in %.1fs: %s", time.Since(began).Seconds(), p.Dir())
 	ctl.set(phaseReady, nil)
+	if err := told(); err != nil {
+		return errors.Join(err, p.end(stop, nil))
+	}
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	go p.narrate(watching)

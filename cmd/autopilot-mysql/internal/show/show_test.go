@@ -113,8 +113,9 @@ func TestScreen(t *testing.T) {
 			func() error { return s.Show(d) },
 			func() error { d.Lease.ExpiresInMS, d.Nodes[1].LagSeconds = 900, 5; return s.Show(d) }, // only counts on
 			func() error { d.Primary, d.Health = "", cluster.Broken; return s.Show(d) },
-			func() error { return s.Trouble(errors.New("no Consul")) },
-			func() error { return s.Trouble(errors.New("no Consul")) },
+			func() error { return s.Trouble(d, errors.New("no Consul")) },
+			func() error { return s.Trouble(d, errors.New("no Consul")) },
+			func() error { return s.Show(d) },
 		}
 		for _, step := range steps {
 			b.Reset()
@@ -128,7 +129,8 @@ func TestScreen(t *testing.T) {
 	require.Empty(t, piped[1])
 	require.True(t, strings.HasPrefix(piped[2], "\n03:04:05\nshop is down"), piped[2])
 	require.Equal(t, "\n03:04:05\ncannot tell at the moment: no Consul\n", piped[3])
-	require.Empty(t, piped[4], "said once")
+	require.Equal(t, piped[3], piped[4], "silence would look like a cluster that does not change")
+	require.True(t, strings.HasPrefix(piped[5], "\n03:04:05\nshop is down"), "it is news that it can be told again")
 
 	drawn := frames(&Screen{Terminal: true})
 	require.True(t, strings.HasPrefix(drawn[0], "\x1b[2J\x1b[H"))
@@ -136,10 +138,14 @@ func TestScreen(t *testing.T) {
 	require.True(t, strings.HasSuffix(drawn[3], "\x1b[J"))
 
 	documents := frames(&Screen{JSON: true, Terminal: true})
-	require.Empty(t, documents[1]+documents[3])
-	for _, line := range []string{documents[0], documents[2]} {
-		require.Equal(t, 1, strings.Count(line, "\n"), "one document for each line")
-		require.True(t, json.Valid([]byte(line)))
+	require.Empty(t, documents[1])
+	for i, first := range map[int]string{0: "db3 is down", 2: "db3 is down", 3: "this command cannot read Consul; what follows is as it was when it last could: no Consul",
+		4: "this command cannot read Consul; what follows is as it was when it last could: no Consul", 5: "db3 is down"} {
+		require.Equal(t, 1, strings.Count(documents[i], "\n"), "one document for each line")
+		var d cluster.Doc
+		require.NoError(t, json.Unmarshal([]byte(documents[i]), &d))
+		require.Equal(t, first, d.Problems[0].What)
+		require.Equal(t, "shop", d.Cluster)
 	}
 }
 

@@ -49,29 +49,31 @@ func (s *Screen) Show(d cluster.Doc) error {
 	}
 	return s.draw(func(w io.Writer) error {
 		if s.JSON {
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false)
-			return enc.Encode(d)
+			return s.encode(w, d)
 		}
 		return Table(w, d, Options{Color: s.Color, Width: s.width(), Now: s.now()})
 	})
 }
 
-// Trouble shows that the document cannot be had at the moment. On a terminal it replaces the picture, which is not known
-// to be true any more.
-func (s *Screen) Trouble(err error) error {
-	if s.JSON {
-		return nil // the reader's documents stay documents; the caller logs it
-	}
-	text := "cannot tell at the moment: " + clean(err.Error())
-	if !s.Terminal && text == s.last {
-		return nil
-	}
-	s.last = text
+// Trouble shows that the document cannot be had at the moment, each time anew: whoever reads along must not take silence for
+// a cluster that does not change. On a terminal it replaces the picture, which is not known to be true any more; as a
+// document it is the last one, which says so.
+func (s *Screen) Trouble(last cluster.Doc, err error) error {
+	s.last = "" // the next document is news, whatever it says
 	return s.draw(func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, text)
+		if s.JSON {
+			return s.encode(w, last.Unread(clean(err.Error())))
+		}
+		_, err := fmt.Fprintln(w, "cannot tell at the moment: "+clean(err.Error()))
 		return err
 	})
+}
+
+// encode writes one document in one line.
+func (s *Screen) encode(w io.Writer, d cluster.Doc) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(d)
 }
 
 func (s *Screen) draw(paint func(io.Writer) error) error {
