@@ -72,7 +72,7 @@ func TestUsageErrorsAreOneLineAndExit2(t *testing.T) {
 		"run --repl-password x": `unknown flag --repl-password, did you mean "--repl-password-file"?; see autopilot-mysql run --help`,
 		"playground kill":       `expected "<node>"; see autopilot-mysql playground kill --help`,
 		"playground --nodes=-1": "numbers and times must not be negative; see autopilot-mysql playground up --help",
-		"playground add 0":      "at least one node is added; see autopilot-mysql playground add --help",
+		"playground add 0":      "at least one node is added, and --timeout is positive; see autopilot-mysql playground add --help",
 		"playground add many":   `[<count>]: expected a valid 64 bit int but got "many"; see autopilot-mysql playground add --help`,
 		"fsm --format x":        `--format must be one of "table","mermaid","dot","json" but got "x"; see autopilot-mysql fsm --help`,
 		"status -- x":           "autopilot-mysql status takes nothing after --",
@@ -194,8 +194,9 @@ func TestPlaygroundCommands(t *testing.T) {
 		"playground kill n1 --dir D":         n,
 		"playground stop --dir D n1":         n,
 		"playground start n1 --dir=D":        n,
-		"playground add --dir D":             PlaygroundAdd{Count: 1, PlaygroundDown: PlaygroundDown{Dir: "D"}},
-		"playground add 3":                   PlaygroundAdd{Count: 3},
+		"playground add --dir D":             PlaygroundAdd{Count: 1, Timeout: 3 * time.Minute, PlaygroundDown: PlaygroundDown{Dir: "D"}},
+		"playground add 3":                   PlaygroundAdd{Count: 3, Timeout: 3 * time.Minute},
+		"playground add 2 --timeout 6m":      PlaygroundAdd{Count: 2, Timeout: 6 * time.Minute},
 		"playground down --dir D":            PlaygroundDown{Dir: "D"},
 	} {
 		got = nil
