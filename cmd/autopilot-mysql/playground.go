@@ -25,7 +25,7 @@ func addPlayground(h *cli.Handlers) {
 		return remote(inv, o.Dir, o.Output).Start(ctx, o.Node)
 	}
 	h.PlaygroundAdd = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundAdd) error {
-		return remote(inv, o.Dir, o.Output).Add(ctx, o.Count)
+		return remote(inv, o.Dir, o.Output).Add(ctx, o.Count, o.Timeout)
 	}
 	h.PlaygroundDown = func(ctx context.Context, inv *cli.Invocation, o cli.PlaygroundDown) error {
 		return remote(inv, o.Dir, o.Output).Down(ctx)

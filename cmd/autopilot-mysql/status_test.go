@@ -94,7 +94,7 @@ func TestStatusWatchShowsEveryChangeAndEndsQuietly(t *testing.T) {
 	}()
 	appears := func(text string) {
 		t.Helper()
-		require.Eventually(t, func() bool { return strings.Contains(out.String(), text) }, 10*time.Second, 5*time.Millisecond, text)
+		require.Eventually(t, func() bool { return strings.Contains(out.String(), text) }, time.Minute, 5*time.Millisecond, text)
 	}
 	appears("no term has been opened")
 	i := roles.NewInc("db1", 0, "u")

@@ -113,7 +113,7 @@ func (c *Cluster) Start(node string) { c.t.Helper(); c.order("start", node) }
 // Add starts fresh nodes and returns when they follow.
 func (c *Cluster) Add(count int) {
 	c.t.Helper()
-	_, err := c.Command(ReadyLimit, "playground", "add", strconv.Itoa(count), "--dir", c.Dir)
+	_, err := c.Command(ReadyLimit+time.Minute, "playground", "add", strconv.Itoa(count), "--timeout", ReadyLimit.String(), "--dir", c.Dir)
 	require.NoError(c.t, err)
 }
 

@@ -60,7 +60,8 @@ type PlaygroundNode struct {
 
 // PlaygroundAdd asks for more nodes.
 type PlaygroundAdd struct {
-	Count int `arg:"" name:"count" optional:"" default:"1" help:"How many."`
+	Count   int           `arg:"" name:"count" optional:"" default:"1" help:"How many."`
+	Timeout time.Duration `name:"timeout" default:"3m" help:"How long they may take until they follow."`
 	PlaygroundDown
 }
 

@@ -88,8 +88,8 @@ func (c *startCmd) Run(ctx context.Context, inv *Invocation) error {
 
 // Run is called by kong.
 func (c *addCmd) Run(ctx context.Context, inv *Invocation) error {
-	if c.Count < 1 {
-		return &Error{Code: Usage, What: "cannot read the command line", Why: "at least one node is added", Next: "see autopilot-mysql playground add --help"}
+	if c.Count < 1 || c.Timeout <= 0 {
+		return &Error{Code: Usage, What: "cannot read the command line", Why: "at least one node is added, and --timeout is positive", Next: "see autopilot-mysql playground add --help"}
 	}
 	return perform(ctx, inv, "add nodes", &c.Output, inv.handlers.PlaygroundAdd, &c.PlaygroundAdd)
 }

@@ -78,7 +78,7 @@ func TestOrder(t *testing.T) {
 // TestHangs: a hook that hangs keeps nobody beyond the limit, holds up no other subject, and is killed with its children.
 func TestHangs(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
-	r, _, log := runner(t, 3*time.Second, map[Event]string{
+	r, _, log := runner(t, 12*time.Second, map[Event]string{
 		BeforePromote: fmt.Sprintf("sleep 1000 & echo $! >%s; sleep 1000", pids), AfterRebuild: "echo other", AfterPromote: "echo next"})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

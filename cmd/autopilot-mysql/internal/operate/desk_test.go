@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -366,7 +367,9 @@ func TestFailoverWithALivingPrimaryIsASwitchover(t *testing.T) {
 	require.True(t, w.heard("db1 is the primary and lives: this is a switchover"))
 }
 
-func TestWhatNobodyTakesUpIsTakenBack(t *testing.T) {
+func TestWhatNobodyTakesUpIsTakenBack(t *testing.T) { synctest.Test(t, whatNobodyTakesUpIsTakenBack) }
+
+func whatNobodyTakesUpIsTakenBack(t *testing.T) {
 	w := newWorld(t)
 	d := w.desk("ann")
 	r, err := d.submit(t.Context(), "rebuild", ask(roles.RequestRebuild, "db2").Request)
@@ -378,7 +381,9 @@ func TestWhatNobodyTakesUpIsTakenBack(t *testing.T) {
 	require.Equal(t, roles.RequestFailed, w.extra().Requests[0].State, "nobody may begin with it now")
 }
 
-func TestWhatIsUnderWayIsUnknown(t *testing.T) {
+func TestWhatIsUnderWayIsUnknown(t *testing.T) { synctest.Test(t, whatIsUnderWayIsUnknown) }
+
+func whatIsUnderWayIsUnknown(t *testing.T) {
 	w := newWorld(t)
 	d := w.desk("ann")
 	r, err := d.submit(t.Context(), "rebuild", ask(roles.RequestRebuild, "db2").Request)

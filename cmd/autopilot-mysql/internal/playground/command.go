@@ -116,9 +116,9 @@ func (r Remote) Start(ctx context.Context, node string) error {
 	return r.order(ctx, 30*time.Second, "/start?node="+url.QueryEscape(node), node)
 }
 
-// Add returns when the new nodes follow the primary.
-func (r Remote) Add(ctx context.Context, count int) error {
-	return r.order(ctx, DefaultTimeout+30*time.Second, fmt.Sprintf("/add?count=%d", count), "playground")
+// Add returns when the new nodes follow the primary, or limit is over.
+func (r Remote) Add(ctx context.Context, count int, limit time.Duration) error {
+	return r.order(ctx, limit+30*time.Second, fmt.Sprintf("/add?count=%d&limit=%s", count, limit), "playground")
 }
 
 func (r Remote) order(ctx context.Context, limit time.Duration, path, subject string) error {

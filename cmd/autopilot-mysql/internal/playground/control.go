@@ -145,11 +145,17 @@ func (c *control) add(ctx context.Context, q url.Values) (string, error) {
 	if err != nil {
 		return "", usagef("add nodes: %q is no number", q.Get("count"))
 	}
+	limit := DefaultTimeout
+	if text := q.Get("limit"); text != "" {
+		if limit, err = time.ParseDuration(text); err != nil {
+			return "", usagef("add nodes: %q is no duration", text)
+		}
+	}
 	names, err := c.p.Add(count)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, DefaultTimeout, errors.New("not within "+DefaultTimeout.String()))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("not within "+limit.String()))
 	defer cancel()
 	if err := c.p.WaitNodes(ctx, names...); err != nil {
 		return "", err

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		case "fake-run":
 			os.Exit(fakeRun(os.Args[2:]))
 		case "fake-worker":
-			time.Sleep(3 * time.Minute) // a failed test leaves it behind, not for long
+			time.Sleep(10 * time.Minute) // a failed test leaves it behind, not for long
 			os.Exit(0)
 		case "fake-supervisor":
 			os.Exit(fakeSupervisor(os.Args[2:]))
@@ -102,15 +102,18 @@ func fakeSupervisor(args []string) int {
 		return 2
 	}
 	o := Options{Dir: args[0], Consul: args[1], RestartAfter: &after, Mysqld: "unused", Command: []string{os.Args[0], "fake-run"}, NodeArgs: args[3:]}
-	if err := supervise(signalContext(), o, 30*time.Second, os.Stderr, func() error { return nil }); err != nil {
+	if err := supervise(signalContext(), o, limit, os.Stderr, func() error { return nil }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
+// limit is how long tests wait for what takes moments on an idle machine.
+const limit = 2 * time.Minute
+
 // eventually waits generously for a condition that something else brings about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
+	require.Eventually(t, ok, limit, 10*time.Millisecond, what)
 }

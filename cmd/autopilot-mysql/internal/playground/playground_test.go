@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,10 +51,20 @@ func start(t *testing.T, o Options) *Playground {
 		requireNoProcesses(t, p.Dir())
 		requireNoZombies(t)
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	require.NoError(t, p.WaitReady(ctx))
 	return p
+}
+
+// whole is the document when all nodes are well in it: one that is late with an answer is shown as down for a moment.
+func whole(t *testing.T, p *Playground) (d Document) {
+	t.Helper()
+	eventually(t, "all nodes well", func() bool {
+		d = onDisk(t, p.Dir())
+		return !slices.ContainsFunc(d.Nodes, func(n Node) bool { return !n.Healthy || n.Pids.Guard == 0 || n.Pids.Agent == 0 || n.Pids.MySQL == 0 })
+	})
+	return d
 }
 
 func requireNoProcesses(t *testing.T, dir string) {
@@ -84,7 +95,7 @@ func onDisk(t *testing.T, dir string) Document {
 
 func TestReadyClusterIsDescribedTruly(t *testing.T) {
 	p := start(t, options(t, 0))
-	d := onDisk(t, p.Dir())
+	d := whole(t, p)
 	require.Equal(t, "node1", d.Primary)
 	require.Equal(t, uint64(7), d.Term)
 	require.Len(t, d.Nodes, 3)
@@ -129,8 +140,8 @@ func TestDocumentHasExactlyTheContractsFields(t *testing.T) {
 }
 
 func TestKillEndsAllProcessesAtOnceAndTheNodeComesBack(t *testing.T) {
-	p := start(t, options(t, 2*time.Second))
-	before, _ := p.Document().Node("node1")
+	p := start(t, options(t, 12*time.Second)) // so long it can be seen dead
+	before, _ := whole(t, p).Node("node1")
 	require.NoError(t, p.Kill(t.Context(), "primary"))
 	for _, pid := range []int{before.Pids.Guard, before.Pids.Agent, before.Pids.MySQL} {
 		_, ok := identify(pid)
@@ -173,7 +184,7 @@ func TestStoppedNodeStaysStopped(t *testing.T) {
 
 func TestFrozenNodeIsNoPrimary(t *testing.T) {
 	p := start(t, options(t, 0))
-	n, _ := p.Document().Node("node1")
+	n, _ := whole(t, p).Node("node1")
 	id, ok := identify(n.Pids.Guard)
 	require.True(t, ok)
 	require.NoError(t, id.signal(unix.SIGSTOP))
@@ -192,11 +203,11 @@ func TestAddedNodesAreRememberedAndPortsKept(t *testing.T) {
 	names, err := p.Add(2)
 	require.NoError(t, err)
 	require.Equal(t, []string{"node4", "node5"}, names)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	require.NoError(t, p.WaitNodes(ctx, names...))
 	require.NoError(t, p.WaitReady(ctx))
-	before := p.Document()
+	before := whole(t, p)
 	require.NoError(t, p.Down(t.Context()))
 	requireNoProcesses(t, p.Dir())
 	for _, n := range onDisk(t, p.Dir()).Nodes {
@@ -204,7 +215,7 @@ func TestAddedNodesAreRememberedAndPortsKept(t *testing.T) {
 	}
 
 	p = start(t, o)
-	after := p.Document()
+	after := whole(t, p)
 	require.Len(t, after.Nodes, 5)
 	require.Equal(t, before.MySQLPassword, after.MySQLPassword)
 	for i := range after.Nodes {
@@ -249,7 +260,7 @@ func TestNodeThatRefusesToRunEndsTheWait(t *testing.T) {
 	p, err := Start(t.Context(), o)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Down(context.Background())) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	err = p.WaitReady(ctx)
 	require.ErrorContains(t, err, "does not run: the node's process ended with status 3: the setting --exit is wrong")
@@ -261,7 +272,7 @@ func TestNodeThatNeverAnswersEndsTheWait(t *testing.T) {
 	p, err := Start(t.Context(), o)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Down(context.Background())) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	require.ErrorContains(t, p.WaitReady(ctx), "does not run: the node's process ended with status 1")
 }
@@ -283,7 +294,7 @@ func supervisor(t *testing.T, dir, consul, after string, args ...string) error {
 	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))
 	lay, err := newLayout(dir)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	argv := append([]string{os.Args[0], "fake-supervisor", dir, consul, after}, args...)
 	return detach(ctx, lay, argv, &testWriter{t})
@@ -367,12 +378,18 @@ func TestKilledSupervisorTakesItsNodesAlong(t *testing.T) {
 	var s supervisorState
 	require.NoError(t, call(t.Context(), lay, "GET", "/state", &s))
 	guards := []int{}
-	for _, n := range onDisk(t, dir).Nodes {
-		guards = append(guards, n.Pids.Guard)
-	}
+	eventually(t, "three guards", func() bool {
+		guards = guards[:0]
+		for _, n := range onDisk(t, dir).Nodes {
+			if n.Pids.Guard != 0 {
+				guards = append(guards, n.Pids.Guard)
+			}
+		}
+		return len(guards) == 3
+	})
 	// An innocent process whose arguments show the directory must live.
-	innocent := exec.Command("sleep", "60", dir+"/nodes")
-	innocent.Args = []string{"sleep", "60"}
+	innocent := exec.Command("sleep", "1000", dir+"/nodes")
+	innocent.Args = []string{"sleep", "1000"}
 	innocent.Dir = dir
 	require.NoError(t, innocent.Start())
 	defer func() { _ = innocent.Process.Kill(); _ = innocent.Wait() }()
