@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,7 +79,7 @@ func (w *wish) check(ctx context.Context) error {
 	view, _, _, err := w.read(ctx)
 	switch {
 	case err != nil:
-		return &cli.Error{What: "take snapshot", Why: err.Error(), Err: err, Next: "name the Consul servers with --consul"}
+		return notAsked(err)
 	case view.Cluster == nil:
 		return &cli.Error{What: "take snapshot", Why: fmt.Sprintf("Consul knows no cluster %q", w.o.Cluster), Next: "name it with --cluster; a snapshot is taken by a running node: start one with autopilot-mysql run --store URL"}
 	}
@@ -112,12 +113,24 @@ func (w *wish) leave(ctx context.Context) error {
 	defer cancel()
 	ok, why, err := w.store.Txn(ctx, election.CAS(w.keys.SnapshotRequest(w.id), 0, cluster.Encode(r)))
 	if err != nil {
-		return &cli.Error{Code: cli.Unknown, What: "take snapshot", Why: err.Error(), Err: err, Next: "see whether one is being taken: autopilot-mysql status"}
+		return notAsked(err)
 	}
 	if !ok {
 		return &cli.Error{What: "take snapshot", Why: why, Next: "run it again"}
 	}
 	return nil
+}
+
+// notAsked is one line for a Consul that did not do what it was asked.
+func notAsked(err error) error {
+	e := &cli.Error{What: "take snapshot", Why: err.Error(), Err: err, Next: "nothing was asked for; name the Consul servers with --consul"}
+	switch {
+	case errors.Is(err, election.ErrDenied):
+		e.Next = "" // the reason names the token already
+	case errors.Is(err, election.ErrUnknown):
+		e.Code, e.Next = cli.Unknown, "see whether one is being taken: autopilot-mysql status"
+	}
+	return e
 }
 
 // watch waits for the end of the request.
