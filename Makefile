@@ -73,11 +73,11 @@ $(PROMETHEUS)/usr/bin/prometheus:
 	mkdir -p $(PROMETHEUS)
 	cd $(PROMETHEUS) && (apt-get download prometheus || { apt-get update -q && apt-get download prometheus; }) && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
 
-monitoring: build $(PROMETHEUS)/usr/bin/prometheus ## the page in a real browser, every alert in a real Prometheus; SCREENSHOTS=dir keeps pictures
+monitoring: build $(PROMETHEUS)/usr/bin/prometheus ## the page in a real browser, every alert and the dashboard in a real Prometheus; leaves e2e/reports/monitoring.md, SCREENSHOTS=dir pictures
 	@command -v chromium >/dev/null || { echo "installing chromium"; apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
 	@env=$$($(BIN) parts --env); export $$env; \
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_MONITORING=1 PATH=$(PROMETHEUS)/usr/bin:$$PATH $(if $(SCREENSHOTS),SCREENSHOTS=$(abspath $(SCREENSHOTS))); \
-	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) -run 'TestPage$$|TestAlerts$$' .
+	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) -run 'TestMonitoring$$$(if $(NAME:.=),/$(NAME))' .
 
 soak: build $(if $(findstring quiet,$(NAME)),$(PROMETHEUS)/usr/bin/prometheus) ## long runs under faults; NAME=pattern picks one, SOAK_ROUNDS=n how many
 	@env=$$($(BIN) parts --env --haproxy); export $$env; \

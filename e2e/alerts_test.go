@@ -38,6 +38,7 @@ type alarms struct {
 	c    *harness.Cluster
 	p    *harness.Prometheus
 	seen map[string]bool
+	told []string // what was broken, and what fired
 }
 
 // fire waits until all of these have been seen firing at the same moment.
@@ -54,7 +55,8 @@ func (a *alarms) fire(what string, names ...string) {
 			}
 		}
 		if missing == "" {
-			a.t.Logf("%s: %v", what, names)
+			a.told = append(a.told, what+": "+strings.Join(names, ", "))
+			a.t.Log(a.told[len(a.told)-1])
 			return
 		}
 		require.Truef(a.t, time.Now().Before(deadline), "%s: not within %v:%s; firing: %v; %s", what, alertLimit, missing, now, a.c.Doc().Line())
@@ -71,8 +73,9 @@ func (a *alarms) silent(names ...string) {
 
 const alertPrefix = "AutopilotMySQL"
 
-// TestAlerts breaks what each of the published alerts is about, on a real cluster under a real Prometheus, and sees it fire.
-func TestAlerts(t *testing.T) {
+// alerts breaks what each of the published alerts is about, on a real cluster under a real Prometheus, and sees it fire. In
+// the end each query of the published dashboard has something to show. It returns what fired by what.
+func alerts(t *testing.T) []string {
 	harness.MonitoringTool(t, "prometheus")
 	rules := shortened(t)
 	c := harness.Up(t, harness.Options{Nodes: 3, NodeArgs: []string{"--archive-interval", "1s"}})
@@ -135,7 +138,9 @@ func TestAlerts(t *testing.T) {
 	for _, name := range harness.AlertNames(rules) {
 		require.True(t, a.seen[name], "nothing here breaks what %s is about", name)
 	}
+	queries := a.dashboard()
 	w.Verify(c)
+	return append(a.told, queries)
 }
 
 // storeLost replaces the store's directory by a file, until the archive would lose transactions.

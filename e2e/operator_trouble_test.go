@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -186,67 +185,10 @@ func terminalKilled(t *testing.T, c *harness.Cluster) {
 	made := regexp.MustCompile(`snapshot (\S+) is complete`).FindStringSubmatch(said)
 	require.Len(t, made, 2, said)
 	require.Contains(t, works(t, d, "snapshot", "list", "--store", d.Store), made[1], "another terminal sees it")
-	killedRecords(t, d)
+	killedRecords(t, c)
+	killedRequests(t, c)
 	c.WaitWhole(3)
 	w.Verify(c)
-}
-
-// killedRecords kills orders that write one record, each a little later than the one before.
-func killedRecords(t *testing.T, d harness.Document) {
-	node := d.Others()[0].Name
-	status := func(words string) bool { return strings.Contains(works(t, d, "status"), words) }
-	paused := func() bool { return status("paused by tester@") }
-	away := func() bool { return status(node + " is in maintenance by tester@") }
-	written := map[string]int{}
-	for i := range 8 {
-		setting := fmt.Sprintf("failovers-per-hour=%d", 30+i)
-		for _, o := range []struct {
-			args    []string
-			kind    string
-			inForce func() bool
-			finish  []string // what the order wanted, whatever became of it
-		}{
-			{[]string{"config", "set", setting}, "settings", func() bool {
-				return strings.Contains(strings.Join(strings.Fields(works(t, d, "config", "show")), " "), strings.Replace(setting, "=", " ", 1)+" cluster")
-			}, nil},
-			{[]string{"pause"}, "pause", paused, []string{"pause"}},
-			{[]string{"resume"}, "resume", func() bool { return !paused() }, []string{"resume"}},
-			{[]string{"pause", node}, "pause", away, []string{"pause", node}},
-			{[]string{"resume", node}, "resume", func() bool { return !away() }, []string{"resume", node}},
-		} {
-			told := func() (n int) {
-				for _, e := range historyOf(t, d).History {
-					if e.Kind == o.kind {
-						n++
-					}
-				}
-				return n
-			}
-			before := told()
-			ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-			cmd := operatorCommand(ctx, t, d, o.args...)
-			require.NoError(t, cmd.Start())
-			time.Sleep(time.Duration(i) * 8 * time.Millisecond) // the moment of the kill is what varies
-			_ = cmd.Process.Kill()                              // it may have ended
-			_ = cmd.Wait()
-			cancel()
-			what := strings.Join(o.args, " ")
-			inForce := false
-			waitFor(t, what+" to be in force and in the history, or neither", func() bool { // what the killed command sent may still be on its way
-				n := told()
-				inForce = o.inForce()
-				return n <= before+1 && inForce == (n == before+1)
-			})
-			if inForce {
-				written[o.kind]++
-			}
-			if o.finish != nil { // a node may be needed for a moment longer
-				waitFor(t, what, func() bool { return operator(t, d, o.finish...).code == 0 })
-			}
-		}
-	}
-	t.Logf("written before the kill: %v of 8 settings, 16 pauses, 16 resumes", written)
-	works(t, d, "config", "set", "failovers-per-hour=")
 }
 
 // requireDone demands that the history, which is written a moment later, has the request as done by this operator.

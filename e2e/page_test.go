@@ -31,9 +31,9 @@ const (
 	browserLimit    = 8 * time.Minute
 )
 
-// TestPage opens the page for people in a real browser: it shows the roles, follows a failover without a reload, says
-// nothing on the console, asks nobody else, and can be read and used by everybody.
-func TestPage(t *testing.T) {
+// page opens the page for people in a real browser: it shows the roles, follows a failover without a reload, says
+// nothing on the console, asks nobody else, and can be read and used by everybody. It returns what was seen.
+func page(t *testing.T) []string {
 	b := harness.OpenBrowser(t, browserLimit)
 	c := harness.Up(t, harness.Options{Nodes: 3})
 	d := c.Doc()
@@ -43,10 +43,13 @@ func TestPage(t *testing.T) {
 	d = c.WaitWhole(3)
 	watched := d.Others()[0]
 	origin := "http://" + watched.HTTP
-	b.Do(t, chromedp.EmulateViewport(1200, 900), chromedp.Navigate(origin+"/"), chromedp.Evaluate(audit, nil), chromedp.Evaluate("window.sameDocument = true", nil))
+	b.Do(t, wide(), chromedp.Navigate(origin+"/"), chromedp.Evaluate(audit, nil), chromedp.Evaluate(partsJS, nil), chromedp.Evaluate("window.sameDocument = true", nil))
 	for _, n := range d.Nodes {
 		waitPage(t, b, n.Name+" is shown as "+n.State, fmt.Sprintf(`document.querySelector('[data-node=%q]')?.dataset.state === %q`, n.Name, n.State))
+		placed(t, b, n.Name, n.State)
 	}
+	diagram(t, b)
+	tiles(t, b)
 	waitPage(t, b, "the write gap of the hand-over is drawn", `document.querySelectorAll('#gaps svg .chip').length > 0`)
 	waitPage(t, b, "the history is there", `document.querySelectorAll('#history li .state').length > 0`)
 	looks(t, b, "light", 1200)
@@ -54,22 +57,40 @@ func TestPage(t *testing.T) {
 	tabs(t, b)
 	b.Do(t, scheme("dark"))
 	looks(t, b, "dark", 1200)
-	b.Do(t, scheme("light"), chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
+	b.Do(t, scheme("light"), narrow())
 	looks(t, b, "phone", 390)
-	b.Do(t, chromedp.EmulateViewport(1200, 900))
+	diagram(t, b)
+	b.Do(t, wide())
+	lagPlot(t, b, c)
 
+	d = c.WaitWhole(3)
 	c.Kill(d.Primary)
 	known := waitKnown(t, watched, d.Primary)
 	waitPage(t, b, "the page shows "+known+" as the primary", fmt.Sprintf(`document.querySelector('[data-state=primary]')?.dataset.node === %q`, known))
+	placed(t, b, known, "primary")
 	require.True(t, harness.Ask[bool](t, b, "window.sameDocument === true"), "the page was loaded again")
 	looks(t, b, "failover", 1200)
+	diagram(t, b)
 
 	delay := time.Duration(harness.Ask[float64](t, b, "window.audit.delay(`"+known+"`)") * float64(time.Millisecond))
 	t.Logf("the page showed the new primary %v after its node said so", delay.Round(time.Millisecond))
 	require.LessOrEqual(t, delay, pageLimit)
+	after := c.WaitWhole(3)
+	gapPlot(t, b, d, after)
+	for _, n := range after.Nodes {
+		placed(t, b, n.Name, n.State)
+	}
+	tiles(t, b)
 	require.Empty(t, b.Errors(), "on the console")
 	require.Empty(t, b.Outside(origin), "requests to others")
-	c.WaitWhole(3)
+	return []string{
+		"each node is drawn in its state's place of the diagram, with every transition as an arrow, on a wide and on a narrow screen, before and after a failover",
+		fmt.Sprintf("the line of a follower that could not apply rose in the plot of the lag beyond %v s, the other's did not", visibleLag),
+		"the hand-over and the failover each have their bar in the plot of the write gaps, the failover's is the higher and names its phases",
+		"the tiles for term, lease, acknowledgements, snapshot and archive say what the node answers",
+		fmt.Sprintf("a failover is followed without a reload, within %v of the node knowing of it (%v)", pageLimit, delay.Round(time.Millisecond)),
+		"contrast of at least 4.5 : 1 in light, dark and on a phone; names for a screen reader; everything reached with the tabulator; nothing on the console, no request to others",
+	}
 }
 
 // waitPage waits until an expression is true in the page.

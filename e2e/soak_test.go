@@ -56,7 +56,7 @@ func scenarios() []scenario {
 		{name: "containers-power-cut", soak: 10, run: containersPowerCut,
 			says: "every container of the compose file killed and started again in any order"},
 		{name: "switchovers", soak: 100, run: switchovers,
-			says: "planned switchovers under writers, one after another on one cluster, to the best standby and to a named one in turn: one term each, no acknowledged write lost, none that was acknowledged failed"},
+			says: "planned switchovers by command under writers, one after another on one cluster, to the best standby and to a named one in turn: one term each, no acknowledged write lost, none that was acknowledged failed"},
 		{name: "quiet-hour", soak: quietMinutes(), run: quietHour,
 			says: "normal life with planned switchovers, a minute a round, under the published alert rules in a real Prometheus: none fires"},
 		{name: "faults", soak: 10, run: manyFaults,

@@ -58,6 +58,16 @@ func ask(t *testing.T, d harness.Document, node string) request {
 	}
 }
 
+// switchOver gives the order by the command, as an operator does, and returns the request's last state.
+func switchOver(t *testing.T, d harness.Document, node string) request {
+	t.Helper()
+	s := operator(t, d, "switchover", "--to", node, "--output", "json") // "" is the best one
+	var answer struct{ Request request }
+	require.NoErrorf(t, json.Unmarshal([]byte(s.out), &answer), "%s%s", s.out, s.err)
+	require.Equalf(t, map[string]int{"done": 0, "failed": 1, "refused": 3}[answer.Request.State], s.code, "%s%s", s.out, s.err)
+	return answer.Request
+}
+
 // TestSwitchovers: planned hand-overs under writers, one after another on the same cluster.
 func TestSwitchovers(t *testing.T) { switchovers(t, 6) }
 
@@ -80,15 +90,17 @@ func switchovers(t *testing.T, rounds int) []string {
 			}
 		}
 		at := time.Now()
-		r := ask(t, before, target)
+		r := switchOver(t, before, target)
 		for again := 0; r.State != "done" && again < 5; again++ { // a busy machine: nothing was changed, and it is asked again
 			t.Logf("round %d: %s: %s", i+1, r.State, r.Outcome)
 			undone++
 			before = c.WaitWhole(3)
+			waitFor(t, "somebody to be ready", func() bool { return operator(t, before, "switchover", "--to", target, "--dry-run").code == 0 })
 			at = time.Now()
-			r = ask(t, before, target)
+			r = switchOver(t, before, target)
 		}
 		require.Equalf(t, "done", r.State, "%+v", r)
+		require.True(t, strings.HasPrefix(r.By, "tester@") && r.ID != "", "%+v", r)
 		after := c.WaitNewPrimary(before.Primary, before.Term)
 		if target != "" {
 			require.Equal(t, target, after.Primary)

@@ -1,4 +1,4 @@
-// What TestPage asks the page: contrast as WCAG counts it, names for a screen reader, what the tabulator reaches, and how
+// What TestMonitoring asks the page: contrast as WCAG counts it, names for a screen reader, what the tabulator reaches, and how
 // long after its node said so a new primary was shown.
 window.audit = (() => {
   const heard = {}, shown = {};

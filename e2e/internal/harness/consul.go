@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -41,6 +42,11 @@ func (c *Cluster) ask(method, path string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	for _, kv := range c.env {
+		if token, ok := strings.CutPrefix(kv, TokenEnv+"="); ok {
+			req.Header.Set(tokenHeader, token)
+		}
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -31,6 +32,12 @@ type ConsulServer struct {
 // NewConsul starts a server; with of it starts a client agent of that server. It ends with the test.
 func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
 	t.Helper()
+	return newConsul(t, of, nil)
+}
+
+// newConsul takes further settings.
+func newConsul(t testing.TB, of *ConsulServer, more map[string]any) *ConsulServer {
+	t.Helper()
 	ports := FreePorts(t, 3)
 	s := &ConsulServer{t: t, dir: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), serf: fmt.Sprintf("127.0.0.1:%d", ports[2])}
 	listen := map[string]any{"http": ports[0], "server": ports[1], "serf_lan": ports[2], "serf_wan": -1, "https": -1, "dns": -1, "grpc": -1}
@@ -45,6 +52,7 @@ func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
 	} else {
 		settings["retry_join"], settings["retry_interval"] = []string{of.serf}, "1s"
 	}
+	maps.Copy(settings, more)
 	b, err := json.Marshal(settings)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "consul.json"), b, 0o600))

@@ -22,6 +22,9 @@ type Prometheus struct {
 	addr string
 }
 
+// prometheusJob is the job under which it scrapes the cluster.
+const prometheusJob = "autopilot-mysql-test"
+
 // AlertsFile is the published rules.
 func AlertsFile() string { return filepath.Join("..", "docs", "monitoring", "alerts.yaml") }
 
@@ -43,7 +46,7 @@ func StartPrometheus(t testing.TB, c *Cluster, rules string) *Prometheus {
 		targets = append(targets, fmt.Sprintf("%q", n.HTTP))
 	}
 	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yaml]\nscrape_configs:\n"+
-		"  - {job_name: autopilot-mysql-test, static_configs: [{targets: [%s]}]}\n", strings.Join(targets, ", "))
+		"  - {job_name: "+prometheusJob+", static_configs: [{targets: [%s]}]}\n", strings.Join(targets, ", "))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "alerts.yaml"), []byte(rules), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(config), 0o600))
 	p := &Prometheus{t: t, addr: fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1)[0])}
