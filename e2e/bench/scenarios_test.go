@@ -24,7 +24,7 @@ func scenarios() []scenario {
 		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode)},
 		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady},
 		{"throughput", "what we cost: sysbench at our cluster, and at the same three servers with the same option files and semi-synchronous replication but neither agent nor guard; ABBA", throughput},
-		{"restarts", "start-up: a killed standby until it acknowledges again, a new node until it follows", restarts},
+		{"restarts", "start-up by the size of the data, from the birth of the process: a standby with its data after SIGKILL and after a graceful stop, and with an empty disk", restarts},
 		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor},
 		{"group-replication", "MySQL Group Replication, single primary, its defaults, same mysqld, 8 clients that ask every member each 5 ms", groups(false)},
 		{"group-replication-tuned", "the same with member_expel_timeout=0", groups(true)},
