@@ -100,7 +100,7 @@ func (s *stand) cost(r *result, when string) {
 	for i, n := range nodes {
 		mem.add(resident(n.Pids.Agent) + resident(n.Pids.Guard))
 		used.add(100 * (after[i] - before[i]) / took)
-		if v := metric(n.HTTP, "go_goroutines"); v > 0 {
+		if v := metric(n.HTTP, "autopilot_mysql_process_goroutines"); v > 0 {
 			routines.add(v)
 		}
 	}
