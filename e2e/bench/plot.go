@@ -13,8 +13,11 @@ const (
 )
 
 // plot draws every value of the series in milliseconds as a dot on a logarithmic axis, with the median as a bar and the
-// target as a dashed line.
+// target as a dashed line; samples over time are lines.
 func plot(r result) string {
+	if r.Every > 0 {
+		return plotTime(r)
+	}
 	var rows []*series
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, s := range r.Series {

@@ -22,6 +22,8 @@ type result struct {
 	Foreign string    `json:"foreign"` // how quiet the machine was
 	Series  []*series `json:"series"`
 	Ratios  []ratio   `json:"ratios,omitempty"`
+	Growth  []growth  `json:"growth,omitempty"`
+	Every   float64   `json:"every,omitempty"` // seconds between two values, when they are samples over time
 	Table   *grid     `json:"table,omitempty"`
 	Notes   []string  `json:"notes,omitempty"`
 }

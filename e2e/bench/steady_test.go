@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
@@ -102,7 +100,7 @@ func (s *stand) cost(r *result, when string) {
 	for i, n := range nodes {
 		mem.add(resident(n.Pids.Agent) + resident(n.Pids.Guard))
 		used.add(100 * (after[i] - before[i]) / took)
-		if v := metric(n.HTTP, "go_goroutines"); v > 0 {
+		if v := metric(n.HTTP, "autopilot_mysql_process_goroutines"); v > 0 {
 			routines.add(v)
 		}
 	}
@@ -167,30 +165,4 @@ func consulRequests(b []byte) float64 {
 		}
 	}
 	return n / 10
-}
-
-// restarts measures how long a node that was killed takes to be in the ack set again.
-func restarts(t *testing.T, r *result) {
-	s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "0s"}, 8)
-	for range rounds(6) {
-		d := s.WaitWhole(3)
-		n := standbyOf(d)
-		s.Kill(n.Name)
-		s.Wait("it is gone", harness.FailoverLimit, func(d harness.Document) bool { return d.Node(n.Name).State != "standby" })
-		began := time.Now()
-		s.Start(n.Name)
-		s.Wait("it is a standby again", harness.FailoverLimit, func(d harness.Document) bool {
-			x := d.Node(n.Name)
-			return x.State == "standby" && x.AckMember && x.Pids.Mysqld != n.Pids.Mysqld
-		})
-		r.of("a standby killed and started again: until its acknowledgements count", "ms").took(time.Since(began))
-	}
-	for range rounds(3) {
-		s.WaitWhole(len(s.Doc().Nodes))
-		began := time.Now()
-		s.Add(1)
-		r.of("a new node: until it follows", "ms").took(time.Since(began))
-		require.LessOrEqual(t, len(s.Doc().Nodes), 6)
-	}
-	s.check(r)
 }

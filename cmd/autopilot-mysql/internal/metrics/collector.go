@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"runtime"
 	"slices"
 	"strconv"
 
@@ -220,5 +221,7 @@ func processReadings() []reading {
 					give(v, name)
 				}
 			}
-		}}}
+		}},
+		one("process_goroutines", "Goroutines of this node's agent.", func(Sample) float64 { return float64(runtime.NumGoroutine()) }),
+	}
 }

@@ -63,6 +63,8 @@ func TestPrimary(t *testing.T) {
 	require.NotContains(t, got, "lag_seconds")
 	require.NotContains(t, got, "mysqld_receiver_up")
 	require.Contains(t, got, `process_resident_bytes{process="agent"}`)
+	require.NotEqual(t, "0", got["process_goroutines"])
+	require.Contains(t, got, "process_goroutines")
 	require.NotContains(t, got, `process_resident_bytes{process="mysqld"}`, "there is none")
 }
 
