@@ -84,7 +84,7 @@ func TestRestoreResumesBehindEveryPart(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys *Keys
 		unit int64
-	}{"plain": {nil, 30_000}, "keys": {mine, 30_000}, "passphrase": {phrase, 200_000}} {
+	}{"plain": {nil, 40_000}, "keys": {mine, 100_000}, "passphrase": {phrase, 250_000}} {
 		t.Run(name, func(t *testing.T) {
 			s := newDir(t)
 			o := options(t)
@@ -238,6 +238,17 @@ func TestRestoreWithAJournalThatIsDamaged(t *testing.T) {
 	all := bytes.SplitAfter(journal, []byte("\n"))
 	swapped := bytes.Join([][]byte{all[0], all[2], all[1], all[3]}, nil)
 	require.Contains(t, finish("a part that comes again", swapped), "resumes: 2 of")
+	// What follows a garbled line must not come back when the line is written anew: its files are written anew, too.
+	dest := filepath.Join(t.TempDir(), "data")
+	interrupted(t, s, m, 5, dest, nil)
+	name := filepath.Join(dest+workSuffix, "journal")
+	garbled := must(os.ReadFile(name))
+	garbled[bytes.Index(garbled, []byte(`{"parts":3`))+2] ^= 1
+	require.NoError(t, os.WriteFile(name, garbled, 0o640))
+	interrupted(t, s, m, 3, dest, nil)
+	require.Equal(t, 4, bytes.Count(must(os.ReadFile(name)), []byte("\n")), "three parts")
+	require.NoError(t, CleanRestore(dest))
+
 	head, err := m.identity()
 	require.NoError(t, err)
 	head.Journal++

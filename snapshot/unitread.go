@@ -36,9 +36,6 @@ func newUnitReader(parts *partReader, keys *Keys, e *Encryption) (*unitReader, e
 // that it was read to its end and is as long as the manifest says.
 func (u *unitReader) each(p Part, use func(io.Reader) error) error {
 	f, err := u.parts.take()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
 		return err
 	}
@@ -77,6 +74,9 @@ type unitStream struct {
 func (s *unitStream) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.n += int64(n)
+	if errors.Is(err, io.EOF) {
+		return n, err
+	}
 	return n, blame(err)
 }
 
@@ -84,7 +84,7 @@ func (s *unitStream) Read(p []byte) (int, error) {
 // the manifest says cannot be read: its disk is another matter, and so are keys.
 func blame(err error) error {
 	disk := new(fs.PathError)
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &disk) || errors.Is(err, ErrNoKey) {
+	if err == nil || errors.As(err, &disk) || errors.Is(err, ErrNoKey) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)

@@ -60,6 +60,7 @@ func newUnpacker(root string, from place, again bool) (*unpacker, error) {
 		return nil, err
 	}
 	u := &unpacker{place: from, at: at, buf: make([]byte, copyBuffer), again: again}
+	u.place = u.here() // from is the caller's
 	u.begin()
 	return u, nil
 }
