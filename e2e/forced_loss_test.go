@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
@@ -39,8 +40,9 @@ func dieWithWrites(t *testing.T, c *harness.Cluster, old, acker, target harness.
 	c.Freeze(target)
 	c.KillNow(old)
 	waitFor(t, acker.Name+" to have sealed", func() bool {
-		for name := range c.Keys() {
-			if strings.HasPrefix(name, "seal/"+acker.Name) {
+		for name, k := range c.Keys() {
+			var seal struct{ Promise uint64 }
+			if strings.HasPrefix(name, "seal/"+acker.Name) && json.Unmarshal(k.Value, &seal) == nil && seal.Promise > d.Term {
 				return true
 			}
 		}

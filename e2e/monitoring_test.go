@@ -49,7 +49,7 @@ func TestMonitoring(t *testing.T) {
 // version is the first line of what a program says about itself.
 func version(t *testing.T, program string) string {
 	t.Helper()
-	out, err := harness.Run(time.Minute, nil, harness.MonitoringTool(t, program), "--version")
+	out, err := harness.Output(time.Minute, harness.MonitoringTool(t, program), "--version")
 	require.NoError(t, err)
 	first, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	return strings.TrimSpace(first)

@@ -56,21 +56,24 @@ func killedAt(t *testing.T, d harness.Document, m moment, args ...string) {
 		defer cancel()
 		cmd := operatorCommand(ctx, t, d, args...)
 		cmd.Env = append(cmd.Env, "CONSUL_HTTP_ADDR="+gate.Listener.Addr().String())
-		ended := make(chan said, 1)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		require.NoError(t, cmd.Start())
+		ended := make(chan struct{})
 		go func() {
-			s, _ := saidBy(ctx, cmd) // an error is told by its exit code as well
-			ended <- s
+			_ = cmd.Wait() // its exit code tells
+			close(ended)
 		}()
 		select {
 		case err := <-reached:
 			require.NoError(t, err)
 			require.NoError(t, cmd.Process.Kill())
-			s := <-ended
-			require.Equalf(t, -1, s.code, "%v was to be killed: %s%s", args, s.out, s.err)
-			require.Empty(t, s.out)
+			<-ended
+			require.Equalf(t, -1, cmd.ProcessState.ExitCode(), "%v was to be killed: %s%s", args, &out, &errs)
+			require.Empty(t, out.String())
 			return true
-		case s := <-ended:
-			require.Equalf(t, 3, s.code, "%v: %s%s", args, s.out, s.err)
+		case <-ended:
+			require.Equalf(t, 3, cmd.ProcessState.ExitCode(), "%v: %s%s", args, &out, &errs)
 			return false
 		}
 	})
