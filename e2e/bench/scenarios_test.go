@@ -25,6 +25,7 @@ func scenarios() []scenario {
 		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady},
 		{"throughput", "what we cost: sysbench at our cluster, and at the same three servers with the same option files and semi-synchronous replication but neither agent nor guard; ABBA", throughput},
 		{"restarts", "start-up by the size of the data, from the birth of the process: a standby with its data after SIGKILL and after a graceful stop, and with an empty disk", restarts},
+		{"scale", "one Consul with many clusters of three nodes, simulated but for one, until it carries no more", scale},
 		{"soak", "an ordinary hour: what agents and guards hold on to, every 10 s", soak},
 		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor},
 		{"group-replication", "MySQL Group Replication, single primary, its defaults, same mysqld, 8 clients that ask every member each 5 ms", groups(false)},

@@ -18,19 +18,35 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // ConsulServer is a Consul agent of the test's own, which nobody starts again when it is killed.
 type ConsulServer struct {
-	Addr string // of its HTTP API
-	t    testing.TB
-	dir  string
-	serf string
-	cmd  *exec.Cmd
+	Addr  string // of its HTTP API
+	t     testing.TB
+	dir   string
+	serf  string
+	files int // how many it may have open; 0: as many as anybody
+	cmd   *exec.Cmd
 }
 
 // NewConsul starts a server; with of it starts a client agent of that server. It ends with the test.
-func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
+func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer { t.Helper(); return newConsul(t, of, 0) }
+
+// NewCrowdedConsul starts a server that takes as many connections from one address as the machine lets it. By default it
+// takes 200, which is few when every node of many clusters is at the same address.
+func NewCrowdedConsul(t testing.TB) *ConsulServer {
+	t.Helper()
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	return newConsul(t, nil, int(min(limit.Max, 1<<16)))
+}
+
+// spareFiles are those that Consul keeps for itself, and some.
+const spareFiles = 100
+
+func newConsul(t testing.TB, of *ConsulServer, files int) *ConsulServer {
 	t.Helper()
 	return newConsul(t, of, nil)
 }
@@ -39,7 +55,7 @@ func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
 func newConsul(t testing.TB, of *ConsulServer, more map[string]any) *ConsulServer {
 	t.Helper()
 	ports := FreePorts(t, 3)
-	s := &ConsulServer{t: t, dir: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), serf: fmt.Sprintf("127.0.0.1:%d", ports[2])}
+	s := &ConsulServer{t: t, files: files, dir: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), serf: fmt.Sprintf("127.0.0.1:%d", ports[2])}
 	listen := map[string]any{"http": ports[0], "server": ports[1], "serf_lan": ports[2], "serf_wan": -1, "https": -1, "dns": -1, "grpc": -1}
 	if version, err := exec.Command(Consul(t), "version").Output(); err == nil && !strings.HasPrefix(string(version), "Consul v1.8.") {
 		listen["grpc_tls"] = -1 // older ones refuse the word
@@ -47,6 +63,9 @@ func newConsul(t testing.TB, of *ConsulServer, more map[string]any) *ConsulServe
 	settings := map[string]any{"bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "node_name": fmt.Sprintf("consul-%d", ports[0]), "ports": listen,
 		"disable_update_check": true, "leave_on_terminate": false, "skip_leave_on_interrupt": true, "log_level": "WARN",
 		"performance": map[string]any{"raft_multiplier": 1}}
+	if s.files > 0 {
+		settings["limits"] = map[string]any{"http_max_conns_per_client": s.files - spareFiles}
+	}
 	if of == nil {
 		settings["server"], settings["bootstrap_expect"] = true, 1
 	} else {
@@ -67,7 +86,11 @@ func (s *ConsulServer) Start() {
 	logs, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(s.t, err)
 	defer logs.Close()
-	s.cmd = exec.Command(Consul(s.t), "agent", "-config-file", filepath.Join(s.dir, "consul.json"), "-data-dir", filepath.Join(s.dir, "data"))
+	args := []string{Consul(s.t), "agent", "-config-file", filepath.Join(s.dir, "consul.json"), "-data-dir", filepath.Join(s.dir, "data")}
+	if s.files > 0 { // Go gives children the limit that it was started with
+		args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, s.files), "sh"}, args...)
+	}
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = logs, logs
 	require.NoError(s.t, s.cmd.Start())
 	for deadline := time.Now().Add(FailoverLimit); !s.leads(); time.Sleep(50 * time.Millisecond) {
@@ -92,6 +115,14 @@ func (s *ConsulServer) leads() bool {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	return err == nil && resp.StatusCode == http.StatusOK && len(strings.TrimSpace(string(b))) > 2
+}
+
+// Pid is the process's; 0 when it does not run.
+func (s *ConsulServer) Pid() int {
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
 }
 
 // Kill ends the process at once and reaps it.
