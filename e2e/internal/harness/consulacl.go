@@ -36,7 +36,7 @@ func NewGuardedConsul(t testing.TB) GuardedConsul {
 	}
 	return GuardedConsul{newConsul(t, nil, map[string]any{"acl": map[string]any{
 		"enabled": true, "default_policy": "deny", "tokens": map[string]string{first: administrator, "agent": administrator},
-	}})}
+	}}, 0)}
 }
 
 // Token makes one that may do what the rules say, and no more.

@@ -32,7 +32,10 @@ type ConsulServer struct {
 }
 
 // NewConsul starts a server; with of it starts a client agent of that server. It ends with the test.
-func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer { t.Helper(); return newConsul(t, of, 0) }
+func NewConsul(t testing.TB, of *ConsulServer) *ConsulServer {
+	t.Helper()
+	return newConsul(t, of, nil, 0)
+}
 
 // NewCrowdedConsul starts a server that takes as many connections from one address as the machine lets it. By default it
 // takes 200, which is few when every node of many clusters is at the same address.
@@ -40,19 +43,14 @@ func NewCrowdedConsul(t testing.TB) *ConsulServer {
 	t.Helper()
 	var limit unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
-	return newConsul(t, nil, int(min(limit.Max, 1<<16)))
+	return newConsul(t, nil, nil, int(min(limit.Max, 1<<16)))
 }
 
 // spareFiles are those that Consul keeps for itself, and some.
 const spareFiles = 100
 
-func newConsul(t testing.TB, of *ConsulServer, files int) *ConsulServer {
-	t.Helper()
-	return newConsul(t, of, nil)
-}
-
-// newConsul takes further settings.
-func newConsul(t testing.TB, of *ConsulServer, more map[string]any) *ConsulServer {
+// newConsul takes further settings, and how many files the server may have open; 0: as many as anybody.
+func newConsul(t testing.TB, of *ConsulServer, more map[string]any, files int) *ConsulServer {
 	t.Helper()
 	ports := FreePorts(t, 3)
 	s := &ConsulServer{t: t, files: files, dir: t.TempDir(), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), serf: fmt.Sprintf("127.0.0.1:%d", ports[2])}
