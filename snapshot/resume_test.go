@@ -3,17 +3,21 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // mixed is a Source of all that is hard to cut: a file of several units, one with holes, long names (which take several
@@ -366,35 +370,44 @@ func TestTwoRestoresIntoOneDestination(t *testing.T) {
 	require.NoDirExists(t, dest+workSuffix)
 }
 
-// TestWorkHasOneOwner: many come and go, and never two are in.
+// TestWorkHasOneOwner: many come and go, never two are in, and nobody who goes takes away what belongs to the next.
 func TestWorkHasOneOwner(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "data")
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	in, turns := 0, 0
+	var in, turns atomic.Int32
+	turn := func() error {
+		w, err := openWork(dest)
+		if errors.Is(err, ErrBusy) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		turns.Add(1)
+		if n := in.Add(1); n != 1 {
+			err = fmt.Errorf("%d are in", n)
+		}
+		err = errors.Join(err, os.Mkdir(w.data(), 0o750))
+		for i := range 20 {
+			err = errors.Join(err, os.WriteFile(filepath.Join(w.data(), strconv.Itoa(i)), nil, 0o600))
+		}
+		if there, e := measure(w.data()); e != nil || there.files != 20 {
+			err = errors.Join(err, e, fmt.Errorf("%d files are there", there.files))
+		}
+		in.Add(-1)
+		return errors.Join(err, w.remove())
+	}
+	var all errgroup.Group
 	for range 8 {
-		wg.Go(func() {
-			for range 300 {
-				w, err := openWork(dest)
-				if err != nil {
-					require.ErrorIs(t, err, ErrBusy)
-					continue
+		all.Go(func() error {
+			for turns.Load() < 200 {
+				if err := turn(); err != nil {
+					return err
 				}
-				mu.Lock()
-				in++
-				turns++
-				require.Equal(t, 1, in)
-				mu.Unlock()
-				require.NoError(t, os.WriteFile(w.journal(), nil, 0o600))
-				mu.Lock()
-				in--
-				mu.Unlock()
-				require.NoError(t, w.remove())
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	require.Greater(t, turns, 100)
+	require.NoError(t, all.Wait())
 	require.NoDirExists(t, dest+workSuffix)
 }
 
