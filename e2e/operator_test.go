@@ -166,6 +166,8 @@ func refusedOrders(t *testing.T, c *harness.Cluster) {
 		{[]string{"rebuild", "nobody"}, 2, []string{"no node nobody", p, s}},
 		{[]string{"remove", "nobody"}, 2, []string{"no node nobody"}},
 		{[]string{"switchover", "--to", "nobody"}, 2, []string{"no node nobody"}},
+		{[]string{"snapshot", "create", "--node", "nobody"}, 2, []string{"no node nobody", p, s}},
+		{[]string{"history", "--cluster", "nobody"}, 1, []string{"no cluster", "there are: playground"}},
 		{[]string{"failover", "--to", "nobody"}, 2, []string{"no node nobody"}},
 		{[]string{"failover", "--force"}, 2, []string{"--accept-data-loss"}},
 		{[]string{"failover", "--accept-data-loss"}, 2, []string{"--force"}},
