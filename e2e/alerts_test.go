@@ -95,7 +95,7 @@ func alerts(t *testing.T) []string {
 	resume()
 	a.silent("Paused")
 
-	d := c.Doc()
+	d := c.WaitWhole(3)
 	release := c.Hold(d.Others()[0].Name, "LOCK TABLES `"+d.Database+"`.`"+load.Table+"` READ")
 	a.fire("a follower that cannot apply", "Lagging")
 	release()
@@ -152,7 +152,7 @@ func (a *alarms) storeLost(s snapshots) {
 	out, err := s.run("create", "--timeout", snapshotLimit.String())
 	require.Error(a.t, err, out)
 	a.fire("the store is gone", "StoreDown", "SnapshotsFail", "ArchiveStopped")
-	primary := a.c.Doc().Primary
+	primary := a.c.Led().Primary
 	a.c.Root(primary, "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
 	a.c.Root(primary, "PURGE BINARY LOGS BEFORE NOW() - INTERVAL 1 SECOND")
 	a.fire("what is not archived is in the oldest log", "ArchiveIncomplete")

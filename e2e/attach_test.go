@@ -12,8 +12,8 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/load"
 )
 
-// patientLease lets a new agent start in time on a machine that does other things as well.
-const patientLease = 12 * time.Second
+// patientLease lets a new agent start in time, and outlasts a pause, on a machine that does other things as well.
+const patientLease = 20 * time.Second
 
 // TestAgentRestarted: an agent that dies, or is replaced by a newer version, is followed by one that goes on with the
 // running mysqld: not one write fails, no term ends, no receiver is restarted.

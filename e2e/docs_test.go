@@ -29,8 +29,8 @@ func TestGettingStarted(t *testing.T) {
 	require.NoError(t, os.Symlink(harness.Binary(t), filepath.Join(dir, "autopilot-mysql")))
 	var script strings.Builder
 	// A hand-over that a starved machine does not get done in time changes nothing, and is asked for again; for a moment
-	// after one there is no primary to be killed by that name.
-	script.WriteString("set -eu\nautopilot-mysql() { for i in 1 2 3 4 5 6 7 8; do command autopilot-mysql \"$@\" && return 0; r=$?; case \"$1 ${2-}\" in \"switchover \"*|\"playground kill\") sleep 2;; *) return $r;; esac; done; return $r; }\n")
+	// after one there is no primary to be killed by that name. It also takes longer to start servers than a reader would wait.
+	script.WriteString("set -eu\nautopilot-mysql() { case \"$1 ${2-}\" in \"playground add\"|\"playground up\"|\"playground --\"*) set -- \"$@\" --timeout 6m;; esac; for i in 1 2 3 4 5 6 7 8; do command autopilot-mysql \"$@\" && return 0; r=$?; case \"$1 ${2-}\" in \"switchover \"*|\"playground kill\") sleep 2;; *) return $r;; esac; done; return $r; }\n")
 	blocks := shellBlock.FindAllStringSubmatch(string(page), -1)
 	require.Greater(t, len(blocks), 4)
 	for _, b := range blocks {

@@ -26,8 +26,8 @@ func faults() []fault {
 		{"agent of a standby killed", processKilled(standby, harness.Agent)},
 		{"guard of the primary killed", processKilled(primary, harness.Guard)},
 		{"mysqld of a standby killed", processKilled(standby, harness.MysqldPid)},
-		{"both standbys killed", func(_ *testing.T, c *harness.Cluster, _ *load.Writers) { killTogether(c, c.Doc().Others()) }},
-		{"power cut of all nodes", func(_ *testing.T, c *harness.Cluster, _ *load.Writers) { killTogether(c, c.Doc().Nodes) }},
+		{"both standbys killed", func(_ *testing.T, c *harness.Cluster, _ *load.Writers) { killTogether(c, c.WaitWhole(3).Others()) }},
+		{"power cut of all nodes", func(_ *testing.T, c *harness.Cluster, _ *load.Writers) { killTogether(c, c.WaitWhole(3).Nodes) }},
 		{"Consul killed and started again", func(t *testing.T, c *harness.Cluster, _ *load.Writers) {
 			pid := c.ConsulPid()
 			require.NotZero(t, pid, "the playground has a Consul")
@@ -43,7 +43,7 @@ func standby(d harness.Document) harness.Node { return d.Others()[0] }
 // processKilled kills one process and waits until it is replaced.
 func processKilled(who func(harness.Document) harness.Node, which func(harness.Pids) int) func(*testing.T, *harness.Cluster, *load.Writers) {
 	return func(_ *testing.T, c *harness.Cluster, _ *load.Writers) {
-		n := who(c.Doc())
+		n := who(c.WaitWhole(3))
 		c.Signal(which(n.Pids), syscall.SIGKILL)
 		c.WaitRestarted(n, which)
 	}
@@ -104,7 +104,7 @@ func (f fault) inflict(t *testing.T, c *harness.Cluster) string {
 // primaryFrozen stops the whole primary where it stands until another one is open and has acknowledged writes. When it
 // goes on, a client that was in the middle of a write there must not be told anything that the new history lacks.
 func primaryFrozen(t *testing.T, c *harness.Cluster, w *load.Writers) {
-	before := c.Doc()
+	before := c.WaitWhole(3)
 	old := before.Node(before.Primary)
 	stale, err := harness.Open(before, old.MySQL)
 	require.NoError(t, err)
@@ -140,7 +140,12 @@ func primaryFrozen(t *testing.T, c *harness.Cluster, w *load.Writers) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(harness.FailoverLimit); !ok(); time.Sleep(50 * time.Millisecond) {
-		require.Truef(t, time.Now().Before(deadline), "%s: not within %v", what, harness.FailoverLimit)
+	waitWithin(t, harness.FailoverLimit, what, ok)
+}
+
+func waitWithin(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(50 * time.Millisecond) {
+		require.Truef(t, time.Now().Before(deadline), "%s: not within %v", what, limit)
 	}
 }

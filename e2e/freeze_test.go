@@ -23,7 +23,7 @@ func wakingLimit() time.Duration {
 	if os.Getenv("AUTOPILOT_TEST_SOAK") != "" {
 		return 300 * time.Millisecond
 	}
-	return 10 * time.Second
+	return harness.FailoverLimit
 }
 
 // TestPrimaryStoppedInParts: agent, mysqld, or all of the primary are stopped with SIGSTOP for longer than the lease.
@@ -61,7 +61,7 @@ func stoppedInParts(t *testing.T, rounds int) []string {
 
 // agentStopped: nobody proves anything any more, so the guard kills mysqld while the agent is still stopped.
 func agentStopped(t *testing.T, c *harness.Cluster, _ *load.Writers) string {
-	before := c.Doc()
+	before := c.WaitWhole(3)
 	old, at := primary(before), time.Now()
 	c.Signal(old.Pids.Agent, syscall.SIGSTOP)
 	waitFor(t, "the guard kills mysqld", func() bool { return dead(old.Pids.Mysqld) })
@@ -77,7 +77,7 @@ func agentStopped(t *testing.T, c *harness.Cluster, _ *load.Writers) string {
 
 // mysqldStopped: a server that does not answer loses its lease, and is killed as it is.
 func mysqldStopped(t *testing.T, c *harness.Cluster, _ *load.Writers) string {
-	before := c.Doc()
+	before := c.WaitWhole(3)
 	old, at := primary(before), time.Now()
 	c.Signal(old.Pids.Mysqld, syscall.SIGSTOP)
 	waitFor(t, "the stopped mysqld is killed", func() bool { return dead(old.Pids.Mysqld) })
@@ -89,7 +89,7 @@ func mysqldStopped(t *testing.T, c *harness.Cluster, _ *load.Writers) string {
 // nodeStopped: everything of the node sleeps until another one leads and has acknowledged writes. What its clients had
 // sent before, and what they send when it wakes, must not be acknowledged unless the new history holds it.
 func nodeStopped(t *testing.T, c *harness.Cluster, w *load.Writers) string {
-	before := c.Doc()
+	before := c.WaitWhole(3)
 	old := primary(before)
 	at := time.Now()
 	ended := staleClient(t, w, before, old, at.UnixNano())

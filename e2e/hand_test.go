@@ -41,13 +41,13 @@ func hands() []byHand {
 		{"the catalog names another primary", falseCatalog},
 		{"garbage in every record", garbageEverywhere},
 		{"session of a standby destroyed", func(_ *testing.T, c *harness.Cluster) func() bool {
-			n := standby(c.Doc())
+			n := standby(c.WaitWhole(3))
 			old := c.Record(n.Name).Session
 			c.Consul(http.MethodPut, "/v1/session/destroy/"+old, nil)
 			return func() bool { now := c.Record(n.Name).Session; return now != "" && now != old }
 		}},
 		{"record of a standby deleted", func(_ *testing.T, c *harness.Cluster) func() bool {
-			n := standby(c.Doc())
+			n := standby(c.WaitWhole(3))
 			c.Consul(http.MethodDelete, "/v1/kv/"+c.Prefix()+c.Record(n.Name).Key, nil)
 			return func() bool { return c.Record(n.Name).Session != "" }
 		}},
@@ -57,7 +57,7 @@ func hands() []byHand {
 // falseCatalog takes the primary's entry out of the catalog and puts one of a server that nobody listens at there, healthy
 // for whoever asks. Nodes trust the lock: nobody follows it. The true entry comes back by itself.
 func falseCatalog(t *testing.T, c *harness.Cluster) func() bool {
-	d := c.Doc()
+	d := c.WaitWhole(3)
 	entries := func() (all []struct {
 		Service struct {
 			ID   string
@@ -104,7 +104,7 @@ func garbageEverywhere(_ *testing.T, c *harness.Cluster) func() bool {
 
 // triesByHand: a follower waits 0.3 s for a primary to take its lost lock back. A busy machine may take longer, and the
 // failover that follows is right as well; but it must not be the rule.
-const triesByHand = 3
+const triesByHand = 6
 
 // TestConsulRecordsTouchedByHand: whatever somebody does to them, the primary goes on, no write fails, and the records are
 // as they should be again.

@@ -26,9 +26,15 @@ func TestHooks(t *testing.T) {
 		"before-rebuild": "", "after-rebuild": ""} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, hook), []byte(script+then+"\n"), 0o755))
 	}
-	c := harness.Up(t, harness.Options{Nodes: 2, Lease: atOnceLease, Env: []string{"AUTOPILOT_HOOKS=" + dir, "AUTOPILOT_HOOK_TIMEOUT=3s"}})
+	c := harness.Up(t, harness.Options{Nodes: 2, Lease: atOnceLease, Env: []string{"AUTOPILOT_HOOKS=" + dir, "AUTOPILOT_HOOK_TIMEOUT=10s"}})
 	w := load.Start(t, c)
 	before := c.WaitWhole(2)
+	lines := func() string {
+		b, err := os.ReadFile(told)
+		require.NoError(t, err)
+		return string(b)
+	}
+	waitFor(t, "the founder's hooks to end", func() bool { return strings.Contains(lines(), "after-promote "+before.Primary) })
 	var r request
 	for range 5 { // a busy machine: nothing was changed, and it is asked again
 		if r = ask(t, c.WaitWhole(2), ""); r.State == "done" {
@@ -40,11 +46,6 @@ func TestHooks(t *testing.T) {
 	require.Equalf(t, "done", r.State, "%+v", r)
 	after := c.WaitNewPrimary(before.Primary, before.Term)
 	c.WaitWhole(2)
-	lines := func() string {
-		b, err := os.ReadFile(told)
-		require.NoError(t, err)
-		return string(b)
-	}
 	for _, want := range []string{
 		"before-promote " + before.Primary + " term=1 init-primary outcome= secrets=0",
 		"after-promote " + before.Primary + " term=1 init-primary outcome= secrets=0",

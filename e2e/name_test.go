@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +95,7 @@ func TestTwoClustersOfOneService(t *testing.T) {
 		require.Contains(t, last, words)
 	}
 	require.NoDirExists(t, filepath.Join(n.args["--datadir"], "data"))
-	require.Equal(t, []string{d.Primary}, consulServices(t, d, "mysql-primary"))
+	waitFor(t, "the first cluster alone in the catalog", func() bool { return slices.Equal([]string{d.Primary}, consulServices(t, d, "mysql-primary")) })
 	require.NotContains(t, string(c.Consul(http.MethodGet, "/v1/kv/mysql/other/?keys", nil)), "cluster", "it was not created")
 
 	c.Consul(http.MethodPut, "/v1/agent/service/register", []byte(`{"ID": "stranger", "Name": "mysql-primary", "Address": "127.0.0.1", "Port": 1}`))

@@ -73,7 +73,15 @@ func twoOperators(t *testing.T, c *harness.Cluster) {
 	w := load.Start(t, c)
 	w.WaitAcks(20)
 
-	rebuilt := 0
+	rebuilds := func() (n int) {
+		for _, e := range historyOf(t, d).History {
+			if e.Kind == "request" && strings.HasPrefix(e.Why, "rebuild ") && e.State == "done" {
+				n++
+			}
+		}
+		return n
+	}
+	had, rebuilt := rebuilds(), 0
 	for _, s := range sameMoment(t, d, many, "rebuild", d.Others()[0].Name) {
 		if s.code == 0 {
 			rebuilt++
@@ -81,7 +89,11 @@ func twoOperators(t *testing.T, c *harness.Cluster) {
 		}
 		refusedOrder(t, s, "another-request")
 	}
-	require.Equal(t, 1, rebuilt)
+	require.Positive(t, rebuilt) // a terminal that a busy machine holds up until the first rebuild is done is not refused
+	waitFor(t, "each that was done to be in the history, and no other", func() bool {
+		require.LessOrEqual(t, rebuilds(), had+rebuilt)
+		return rebuilds() == had+rebuilt
+	})
 	d = c.WaitWhole(3)
 
 	waitFor(t, "a standby to be ready", func() bool { return operator(t, d, "switchover", "--dry-run").code == 0 })

@@ -18,7 +18,7 @@ func outage() time.Duration {
 	if os.Getenv("AUTOPILOT_TEST_SOAK") != "" {
 		return 5 * time.Minute
 	}
-	return 30 * time.Second // more than two leases
+	return 45 * time.Second // more than two leases
 }
 
 // soakPause is the longest pause in the writes that is allowed when nothing else runs on the machine.

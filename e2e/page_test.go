@@ -35,10 +35,9 @@ const (
 // nothing on the console, asks nobody else, and can be read and used by everybody. It returns what was seen.
 func page(t *testing.T) []string {
 	b := harness.OpenBrowser(t, browserLimit)
-	c := harness.Up(t, harness.Options{Nodes: 3})
-	d := c.Doc()
-	_, err := c.Command(2*time.Minute, "switchover", "--consul", d.Consul, "--cluster", d.Cluster, "--to", d.Others()[0].Name)
-	require.NoError(t, err)
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease})
+	d := c.WaitWhole(3)
+	handsOver(t, c, "switchover", "--to", d.Others()[0].Name)
 	c.WaitNewPrimary(d.Primary, d.Term) // the playground's document is a moment behind the command
 	d = c.WaitWhole(3)
 	watched := d.Others()[0]

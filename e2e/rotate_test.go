@@ -103,14 +103,14 @@ func logsIn(n harness.Node, user, password string) error {
 // logsInOver is logsIn with the client's own demands on the certificate.
 func logsInOver(demands *tls.Config, n harness.Node, user, password string) error {
 	cfg := driver.NewConfig()
-	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.TLS, cfg.Timeout = user, password, "tcp", n.MySQL, demands, 10*time.Second
+	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.TLS, cfg.Timeout = user, password, "tcp", n.MySQL, demands, 30*time.Second
 	connector, err := driver.NewConnector(cfg)
 	if err != nil {
 		return err
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return db.PingContext(ctx)
 }

@@ -53,8 +53,9 @@ func TestScale(t *testing.T) {
 
 	// 5 → 3, one of those that acknowledge among those that go.
 	var gone []string
+	five := c.WaitWhole(5)
 	for _, state := range []string{"standby", "replica"} {
-		for _, n := range c.Doc().Nodes {
+		for _, n := range five.Nodes {
 			if n.State == state && len(gone) < map[string]int{"standby": 1, "replica": 2}[state] {
 				gone = append(gone, n.Name)
 			}

@@ -15,7 +15,7 @@ import (
 // TestSmoke is the shortest way through the product: a cluster starts, its primary is killed as a whole, another one
 // takes over, the old one comes back, and nothing is left behind.
 func TestSmoke(t *testing.T) {
-	c := harness.Up(t, harness.Options{Nodes: 3})
+	c := harness.Up(t, harness.Options{Nodes: 3, Lease: patientLease})
 	d := c.WaitWhole(3)
 	for _, n := range d.Nodes {
 		require.NotZero(t, n.Pids.Guard)

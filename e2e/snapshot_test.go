@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestSnapshots(t *testing.T) {
 	w := load.Start(t, c)
 	w.WaitAcks(20)
 
-	waitFor(t, "the first snapshot is verified by itself", func() bool { return strings.Contains(s.status(), `"ok_id": "2`) })
+	waitWithin(t, harness.ReadyLimit, "the first snapshot is verified by itself", func() bool { return strings.Contains(s.status(), `"ok_id": "2`) })
 	waitFor(t, "the metrics to say so", func() bool { return strings.Contains(s.metrics(), "autopilot_mysql_snapshot_verified_age_seconds") })
 	list := s.list()
 	for try := 1; ; try++ { // a standby that a busy machine makes look unhealthy at that moment is passed over
@@ -93,7 +94,7 @@ func TestSnapshots(t *testing.T) {
 	waitFor(t, "the trouble is forgotten", func() bool {
 		return !strings.Contains(s.status(), "the snapshot store") && strings.Contains(s.metrics(), "autopilot_mysql_snapshot_store_up 1")
 	})
-	require.Len(t, s.list(), 2)
+	require.GreaterOrEqual(t, len(s.list()), 2)
 	for _, n := range c.Doc().Nodes {
 		require.Less(t, harness.PeakMemory(t, n.Pids.Agent), 200<<20, "bytes of the agent of %s, encryption with a passphrase included", n.Name)
 	}
@@ -173,7 +174,7 @@ func (s snapshots) status() string {
 
 func (s snapshots) metrics() string {
 	s.t.Helper()
-	d := s.c.Doc()
+	d := s.c.Led()
 	resp, err := http.Get("http://" + d.Node(d.Primary).HTTP + "/metrics")
 	require.NoError(s.t, err)
 	defer resp.Body.Close()
@@ -209,20 +210,29 @@ func snapshotRaces(t *testing.T, rounds int) []string {
 	}{
 		{"half written", func(start func()) {
 			waitFor(t, "the store is empty", func() bool { return os.RemoveAll(store) == nil }) // the archiver may just be writing there
-			done := make(chan error, 1)
+			seen, done := make(chan struct{}), make(chan struct{})
 			go func() {
-				_, err := s.run("create")
-				done <- err
+				defer close(done)
+				for { // one more, if a busy machine has missed it
+					_, _ = s.run("create")
+					select {
+					case <-seen:
+						return
+					default:
+					}
+				}
 			}()
-			waitFor(t, "a half-written snapshot", func() bool {
+			end := sync.OnceFunc(func() { close(seen); <-done })
+			defer end()
+			waitWithin(t, harness.ReadyLimit, "a half-written snapshot", func() bool {
 				parts, _ := filepath.Glob(filepath.Join(store, "*/snapshots/*/.tmp-*"))
 				return len(parts) > 0
 			})
 			start()
-			<-done // it fails if another one was begun at the same moment, which is fine here
+			end()
 		}},
 		{"older than the binary logs", func(start func()) {
-			purgeBinaryLogs(t, c, c.Doc().Primary)
+			purgeBinaryLogs(t, c, c.Led().Primary)
 			start()
 		}},
 		{"being retired", func(start func()) {

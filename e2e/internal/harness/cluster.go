@@ -167,6 +167,25 @@ func (c *Cluster) WaitWhole(count int) Document {
 	return c.Wait(fmt.Sprintf("a whole cluster of %d", count), ReadyLimit, func(d Document) bool { return d.Whole(count) })
 }
 
+// Led waits until the document names one primary, with all its processes. A single look is not enough for an order: a node
+// that is late with one answer is shown as down for a moment.
+func (c *Cluster) Led() Document {
+	c.t.Helper()
+	return c.Wait("one primary", ReadyLimit, func(d Document) bool {
+		p := d.Node(d.Primary)
+		return d.Primary != "" && p.State == "primary" && p.Pids.Guard != 0 && p.Pids.Agent != 0 && p.Pids.Mysqld != 0
+	})
+}
+
+// Remains waits until the document shows the same term and primary as before.
+func (c *Cluster) Remains(before Document) Document {
+	c.t.Helper()
+	d := c.Wait("a primary to be shown", FailoverLimit, func(d Document) bool { return d.Primary != "" && d.Term != 0 })
+	require.Equal(c.t, before.Term, d.Term, "another term: %s", d.Line())
+	require.Equal(c.t, before.Primary, d.Primary, d.Line())
+	return d
+}
+
 // WaitNewPrimary waits until another node than old is primary, in a later term.
 func (c *Cluster) WaitNewPrimary(old string, term uint64) Document {
 	c.t.Helper()

@@ -14,7 +14,7 @@ import (
 )
 
 // consulLimit bounds one request of a test to Consul.
-const consulLimit = 10 * time.Second
+const consulLimit = 30 * time.Second
 
 // Key is one key in Consul.
 type Key struct {

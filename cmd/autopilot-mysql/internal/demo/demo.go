@@ -21,12 +21,12 @@ import (
 const (
 	// nodes is the size of the cluster, writers the number of clients.
 	nodes, writers = 3, 4
-	// showTimeout bounds the show on two cores, fetching the parts not included.
-	showTimeout = 4 * time.Minute
+	// showTimeout bounds the show, fetching the parts not included: several times what it takes on two cores.
+	showTimeout = 12 * time.Minute
 	// stepTimeout bounds each wait within it.
-	stepTimeout = 90 * time.Second
+	stepTimeout = 3 * time.Minute
 	// checkTimeout bounds how long a node may take to have every acknowledged write.
-	checkTimeout = 30 * time.Second
+	checkTimeout = 90 * time.Second
 	// warmUp is how long the writers run before something happens, and between the scenes.
 	warmUp = 3 * time.Second
 	// downTimeout bounds the end.
