@@ -28,12 +28,11 @@ type crowd struct {
 
 // crowdLine is what tools/consulload prints, or several such lines together.
 type crowdLine struct {
-	Up       int       `json:"up"`
-	Ready    bool      `json:"ready"`
-	Requests int       `json:"requests"`
-	Failed   int       `json:"failed"`
-	Lost     int       `json:"lost"`
-	Beats    []float64 `json:"beats"`
+	Up     int       `json:"up"`
+	Ready  bool      `json:"ready"`
+	Failed int       `json:"failed"`
+	Lost   int       `json:"lost"`
+	Beats  []float64 `json:"beats"`
 }
 
 // buildCrowd compiles the load generator.
@@ -75,7 +74,6 @@ func (c *crowd) add(l crowdLine) {
 	defer c.mu.Unlock()
 	c.ready = l.Ready
 	c.sum.Up = l.Up
-	c.sum.Requests += l.Requests
 	c.sum.Failed += l.Failed
 	c.sum.Lost += l.Lost
 	c.sum.Beats = append(c.sum.Beats, l.Beats...)

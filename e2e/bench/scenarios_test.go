@@ -22,6 +22,7 @@ func scenarios() []scenario {
 		{"mysqld-killed-64", "the same with 64 clients", failovers(lease(3*time.Second, 3), 64, 8, 0, killMysqld)},
 		{"node-frozen", "guard, agent and mysqld of the primary stopped, resumed after the failover, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 8, 3400, freezeNode)},
 		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode)},
+		{"lagging", "every replica has a minute of relay log to apply: a switchover and a failover then, 8 clients", lagging},
 		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady},
 		{"throughput", "what we cost: sysbench at our cluster, and at the same three servers with the same option files and semi-synchronous replication but neither agent nor guard; ABBA", throughput},
 		{"restarts", "start-up by the size of the data, from the birth of the process: a standby with its data after SIGKILL and after a graceful stop, and with an empty disk", restarts},

@@ -92,8 +92,6 @@ type line struct {
 	// Up is how many nodes have a session, and their lease if they lead; Ready is when all do.
 	Up    int  `json:"up"`
 	Ready bool `json:"ready"`
-	// Requests counts what was asked of Consul, blocking queries included.
-	Requests int `json:"requests"`
 	// Failed are signs of life that got no answer, or a bad one; Lost are leases that ran out, and sessions that ended.
 	Failed int `json:"failed"`
 	Lost   int `json:"lost"`
@@ -112,8 +110,6 @@ func (b *books) add(f func(*line)) {
 	defer b.mu.Unlock()
 	f(&b.line)
 }
-
-func (b *books) asked(n int) { b.add(func(l *line) { l.Requests += n }) }
 
 // take returns what happened since it was called last.
 func (b *books) take() line {

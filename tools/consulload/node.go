@@ -73,7 +73,6 @@ func (n *node) begin(ctx context.Context) bool {
 		octx, cancel := context.WithTimeout(ctx, opening)
 		err := n.session.Open(octx)
 		cancel()
-		n.books.asked(4)
 		if err == nil && (!n.leads || n.take(ctx)) {
 			n.record(ctx)
 			return true
@@ -89,14 +88,12 @@ func (n *node) take(ctx context.Context) bool {
 	defer cancel()
 	t0 := election.Boottime()
 	held, err := n.session.Acquire(tctx, n.key("leader"), []byte(n.name))
-	n.books.asked(1)
 	if err != nil || !held {
 		return false
 	}
 	n.lease = election.NewLease(n.params.H)
 	n.lease.Renewed(t0)
 	_, _, err = n.store.Txn(tctx, election.Set(n.key("cluster"), text(170)), election.Set(n.key("sync"), text(290)), election.Set(n.key("settings"), text(20)))
-	n.books.asked(1)
 	return err == nil
 }
 
@@ -110,7 +107,6 @@ func (n *node) beat(ctx context.Context) {
 		pctx, cancel := context.WithTimeout(ctx, n.params.R+time.Second)
 		err = n.session.Pass(pctx)
 		cancel()
-		n.books.asked(1)
 	}
 	if ctx.Err() != nil {
 		return
@@ -128,7 +124,6 @@ func (n *node) beat(ctx context.Context) {
 }
 
 func (n *node) renew(ctx context.Context) error {
-	n.books.asked(2)
 	return election.Renew(ctx, n.session, n.lease, election.Boottime, n.params.R, n.key("leader"), []byte(n.name))
 }
 
@@ -139,7 +134,6 @@ func (n *node) again(ctx context.Context) {
 	defer cancel()
 	before := n.session.ID()
 	err := n.session.Open(octx) // asks whether it lives, and makes a new one if it does not
-	n.books.asked(1)
 	gone := err == nil && n.session.ID() != before
 	if out || gone {
 		n.books.add(func(l *line) { l.Lost++ })
@@ -155,7 +149,6 @@ func (n *node) record(ctx context.Context) {
 	defer cancel()
 	n.wrote++
 	_, _ = n.session.Acquire(rctx, n.key("nodes/"+n.name), append(text(recordBytes), fmt.Sprint(n.wrote)...)) // the next one tries again
-	n.books.asked(1)
 }
 
 // watch follows the cluster's records.
@@ -170,7 +163,6 @@ func (n *node) watch(ctx context.Context) {
 		} else {
 			v, err = n.store.Wait(ctx, prefixOf(n.cluster), index, watchMax)
 		}
-		n.books.asked(1)
 		if index = v.Index; err != nil {
 			index = 0
 			pause(ctx, watchRetry)
@@ -189,7 +181,6 @@ func (n *node) register(ctx context.Context) {
 	n.every(ctx, n.params.I, func(ctx context.Context) {
 		cctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 		defer cancel()
-		n.books.asked(1)
 		if have {
 			_ = n.services.Pass(cctx, service.ID, "standby")
 			return
@@ -205,7 +196,6 @@ func (n *node) look(ctx context.Context) {
 			lctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 			_, _ = n.discovery.Healthy(lctx, name)
 			cancel()
-			n.books.asked(1)
 		}
 	})
 }

@@ -123,6 +123,21 @@ func (s *ConsulServer) Pid() int {
 	return s.cmd.Process.Pid
 }
 
+// Ask is one GET of its HTTP API.
+func (s *ConsulServer) Ask(path string) []byte {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), consulLimit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+path, nil)
+	require.NoError(s.t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(s.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(s.t, err)
+	return b
+}
+
 // Kill ends the process at once and reaps it.
 func (s *ConsulServer) Kill() {
 	if s.cmd != nil {
