@@ -160,7 +160,7 @@ func TestUnpackerGoesOnAnywhere(t *testing.T) {
 		}
 		require.Nil(t, u.File)
 		require.NoError(t, u.settle()())
-		require.Equal(t, must(measure(root)), totals{u.Files, u.Bytes})
+		require.Equal(t, totals{u.Files, u.Bytes}, must(measure(root)))
 		u.Close()
 		require.Equal(t, want, sums(t, root), "units of %d bytes", size)
 	}
