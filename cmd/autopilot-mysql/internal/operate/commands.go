@@ -165,6 +165,7 @@ func verb(k roles.RequestKind) string {
 		return "fail over"
 	case cluster.OrderSnapshot:
 		return "take snapshot"
+	case roles.RequestRebuild, roles.RequestRemove:
 	}
 	return string(k)
 }

@@ -89,9 +89,9 @@ func TestARequestEndsWithTheSameWordsWhoeverTellsIt(t *testing.T) {
 	for _, state := range []roles.RequestState{roles.RequestRefused, roles.RequestFailed, roles.RequestUnknown} {
 		w := newWorld(t)
 		d := w.desk("ann")
-		r, err := d.submit(t.Context(), "switch over", roles.Request{Kind: roles.RequestSwitchover, Node: "db2", Timeout: time.Minute})
+		_, err := d.submit(t.Context(), "switch over", roles.Request{Kind: roles.RequestSwitchover, Node: "db2", Timeout: time.Minute})
 		require.NoError(t, err)
-		r = w.move(w.await(roles.RequestOpen), func(r *roles.Request) { r.State, r.Outcome, r.Guard = state, "the end", "some-guard" })
+		r := w.move(w.await(roles.RequestOpen), func(r *roles.Request) { r.State, r.Outcome, r.Guard = state, "the end", "some-guard" })
 		_, live := d.Show(t.Context(), r.ID)
 		require.ErrorContains(t, live, "switch over (db2): ")
 		e := cluster.RequestEntry("db1", 3, r)
