@@ -90,10 +90,11 @@ func forward(r *http.Request, to *url.URL, body []byte) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s, %v", resp.Status, answer, err)
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, answer)
 	}
-	return nil
+	return err
 }
 
 // killedRecords kills orders that write one record, before they wrote it and afterwards: it is written whole, with its line
