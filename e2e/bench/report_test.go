@@ -23,7 +23,7 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	}
 	r.of("throughput", "%").add(98)
 	r.of("throughput", "%").Target, r.of("throughput", "%").AtLeast = 99, true
-	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}, 0.99))
+	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}))
 	r.Table = &grid{Head: []string{"clusters", "CPU"}, Rows: [][]string{{"10", "3 %"}}}
 	require.NoError(t, r.save(dir))
 	require.NoError(t, report(dir, []string{"missing", "a-fault"}))

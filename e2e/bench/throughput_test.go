@@ -225,7 +225,7 @@ func (p *pairing) reckon() {
 	p.r.Ratios = nil
 	for _, load := range p.loads {
 		p.r.Ratios = append(p.r.Ratios, compare(load+", transactions with agents and guards, of those without",
-			p.r.of(load+", with", "/s").Values, p.r.of(load+", without", "/s").Values, 0.99))
+			p.r.of(load+", with", "/s").Values, p.r.of(load+", without", "/s").Values))
 	}
 }
 
