@@ -16,6 +16,16 @@ type scenario struct {
 	name string
 	says string
 	run  func(t *testing.T, r *result)
+	set  string // which variables change it, with what they are otherwise
+}
+
+// guide says what every scenario is, and how to run it.
+func guide() *grid {
+	g := &grid{Head: []string{"command", "what it measures", "settings"}}
+	for _, s := range scenarios() {
+		g.Rows = append(g.Rows, []string{"`make bench NAME='" + s.name + "$$'`", s.says, s.set})
+	}
+	return g
 }
 
 // TestBench measures and writes ../reports/bench; `make bench NAME=…` picks scenarios.
@@ -52,7 +62,7 @@ func write(t *testing.T, names []string) {
 	t.Helper()
 	require.NoError(t, report(dir(), names))
 	if os.Getenv("BENCH_DIR") == "" {
-		require.NoError(t, digest(filepath.Join("..", "..", "docs", "benchmarks.md"), dir(), names))
+		require.NoError(t, digest(filepath.Join("..", "..", "docs", "benchmarks.md"), dir(), names, guide()))
 	}
 }
 

@@ -14,21 +14,21 @@ func TestCompare_says_what_the_interval_shows(t *testing.T) {
 		}
 		return out
 	}
-	r := compare("x", times(0.995, 0.996, 0.995, 0.996), base, 0.99)
+	r := compare("x", times(0.995, 0.996, 0.995, 0.996), base)
 	require.InDelta(t, 0.9955, r.Mean, 0.0001)
-	require.Greater(t, r.Low, 0.99)
+	require.Greater(t, r.Low, least)
 	require.Contains(t, r.Verdict, "at least 0.99 is shown")
 
-	r = compare("x", times(0.97, 0.972, 0.971, 0.97), base, 0.99)
+	r = compare("x", times(0.97, 0.972, 0.971, 0.97), base)
 	require.Contains(t, r.Verdict, "missed")
 
-	r = compare("x", times(0.9, 1.1, 0.95, 1.05), base, 0.99)
+	r = compare("x", times(0.9, 1.1, 0.95, 1.05), base)
 	require.Contains(t, r.Verdict, "not decided")
-	require.Less(t, r.Low, 0.99)
-	require.Greater(t, r.High, 0.99)
+	require.Less(t, r.Low, least)
+	require.Greater(t, r.High, least)
 
-	require.Contains(t, compare("x", base[:1], base[:1], 0.99).Verdict, "too few")
-	require.Contains(t, compare("x", nil, nil, 0.99).Verdict, "too few")
+	require.Contains(t, compare("x", base[:1], base[:1]).Verdict, "too few")
+	require.Contains(t, compare("x", nil, nil).Verdict, "too few")
 }
 
 func TestInterval_is_Students(t *testing.T) {

@@ -15,7 +15,7 @@ func report(dir string, names []string) error {
 		"got an acknowledgement. The parts of a failover are the cluster's own history.\n")
 	for _, r := range results(dir, names) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", r.Name, r.Says)
-		fmt.Fprintf(&b, "- %s, took %s, commit %s, command `make bench NAME=%s$`\n- machine: %s\n", r.At.Format("2006-01-02 15:04 MST"), r.Took, r.Commit, r.Name, r.Machine)
+		fmt.Fprintf(&b, "- %s, took %s, commit %s, command `make bench NAME='%s$$'`\n- machine: %s\n", r.At.Format("2006-01-02 15:04 MST"), r.Took, r.Commit, r.Name, r.Machine)
 		fmt.Fprintf(&b, "- %s\n", r.Foreign)
 		for _, x := range r.Ratios {
 			fmt.Fprintf(&b, "- %s\n", x)
@@ -40,7 +40,7 @@ func report(dir string, names []string) error {
 }
 
 // digest writes the short table for readers who are in a hurry: what has a target, and what peers do under the same fault.
-func digest(path, dir string, names []string) error {
+func digest(path, dir string, names []string, guide *grid) error {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nWritten by `make bench`, which measures all of it anew (`NAME=pattern` one part). Every run, the parts of each failover, and plots: " +
 		"[e2e/reports/bench](../e2e/reports/bench/README.md). A gap is the longest time in which no client got a write acknowledged; clients find the primary through Consul, " +
@@ -70,5 +70,9 @@ func digest(path, dir string, names []string) error {
 	if all := results(dir, names); len(all) > 0 {
 		fmt.Fprintf(&b, "\nMachine: %s.\n", all[0].Machine)
 	}
+	b.WriteString("\n## Running them\n\nOne at a time, on a machine with nothing else to do. Settings are environment variables, `BENCH_ROUNDS=3 make bench NAME=restarts`; " +
+		"`BENCH_DIR=somewhere` leaves the results there and these pages as they are. The writers stop between rounds until every replica has applied everything; a cluster that is not " +
+		"whole again within some minutes ends its scenario with the rounds it has, and the report says so. A switchover or failover of ours begins under writers that have been at it for two seconds. " +
+		"Beside each table of runs lie the values as JSON and a plot.\n" + guide.lines())
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }

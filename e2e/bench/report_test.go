@@ -23,7 +23,7 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	}
 	r.of("throughput", "%").add(98)
 	r.of("throughput", "%").Target, r.of("throughput", "%").AtLeast = 99, true
-	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}, 0.99))
+	r.Ratios = append(r.Ratios, compare("writes", []float64{100, 101}, []float64{100, 101}))
 	r.Table = &grid{Head: []string{"clusters", "CPU"}, Rows: [][]string{{"10", "3 %"}}}
 	require.NoError(t, r.save(dir))
 	require.NoError(t, report(dir, []string{"missing", "a-fault"}))
@@ -35,10 +35,12 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	require.Contains(t, string(text), "\n| clusters | CPU |\n|---|---|\n| 10 | 3 % |\n")
 
 	short := filepath.Join(dir, "short.md")
-	require.NoError(t, digest(short, dir, []string{"a-fault"}))
+	require.NoError(t, digest(short, dir, []string{"a-fault"}, guide()))
 	text, err = os.ReadFile(short)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "| a-fault | at clients through discovery | 20 ms | 10 to 50 | 3 | ≤ 30, met |")
+
+	require.Contains(t, string(text), "| `make bench NAME='soak$$'` |")
 
 	picture, err := os.ReadFile(filepath.Join(dir, "a-fault.svg"))
 	require.NoError(t, err)

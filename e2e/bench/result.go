@@ -134,6 +134,13 @@ func (r *result) save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, r.Name+".json"), append(b, '\n'), 0o644)
 }
 
+// keep saves what there is so far, should what follows break everything.
+func (r *result) keep(dir string) error {
+	so := *r
+	so.Took, so.Foreign = "what it had when it was broken off", "how quiet the machine was is not known"
+	return so.save(dir)
+}
+
 // results reads what there is, in the order of names.
 func results(dir string, names []string) []result {
 	var all []result

@@ -53,7 +53,7 @@ func scale(t *testing.T, r *result) {
 		r.Table.Rows = append(r.Table.Rows, l.row(base))
 		t.Log(strings.Join(r.Table.Head, " | "))
 		t.Log(strings.Join(l.row(base), " | "))
-		require.NoError(t, r.save(dir())) // what there is so far, should the next size break everything
+		require.NoError(t, r.keep(dir()))
 		if !l.carried() {
 			break
 		}
