@@ -69,18 +69,18 @@ func (s *snapshotter) answer(ctx context.Context, v noticed, r cluster.SnapshotR
 		return errNotNow
 	}
 	if r.State == cluster.RequestRunning && (r.Taker != me || !known.begun) {
-		return s.refuse(ctx, r, errors.New("the agent that took it up was restarted or died; ask again"))
+		return s.decline(ctx, r, errors.New("the agent that took it up was restarted or died; ask again"))
 	}
 	if s.a.Snapshots == nil {
 		r.Taker = me
-		return s.refuse(ctx, r, errors.New("this node has no snapshot store; start it with --store URL"))
+		return s.decline(ctx, r, errors.New("this node has no snapshot store; start it with --store URL"))
 	}
 	if !v.facts.MySQL.Ready {
 		if time.Since(known.ready) < requestPatience {
 			return errNotNow
 		}
 		r.Taker = me
-		return s.refuse(ctx, r, fmt.Errorf("mysqld of this node has not been ready for %v", requestPatience))
+		return s.decline(ctx, r, fmt.Errorf("mysqld of this node has not been ready for %v", requestPatience))
 	}
 	known.ready = time.Now()
 	if v.extra.SnapshotRunning {
@@ -122,8 +122,8 @@ func (s *snapshotter) finish(ctx context.Context, r cluster.SnapshotRequest, id 
 	return s.write(ctx, r)
 }
 
-// refuse ends a request if it is still as it was seen: it may be another's, or have an outcome since.
-func (s *snapshotter) refuse(ctx context.Context, r cluster.SnapshotRequest, why error) error {
+// decline ends a request if it is still as it was seen: it may be another's, or have an outcome since.
+func (s *snapshotter) decline(ctx context.Context, r cluster.SnapshotRequest, why error) error {
 	return s.write(ctx, over(r, "", why), election.CheckIndex(s.a.keys.SnapshotRequest(r.ID), r.Ver))
 }
 
