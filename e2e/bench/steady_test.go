@@ -34,6 +34,8 @@ func steady(t *testing.T, r *result) {
 	ratio := r.of("throughput with agents and guards, of that without", "%")
 	ratio.Target, ratio.AtLeast = 99, true
 	with, without := r.of("commits with agents and guards", "/s"), r.of("commits without", "/s")
+	end := alone(t, s.Cluster)
+	defer end()
 	for i := range rounds(10) {
 		var a, b float64
 		if i%2 == 0 {
@@ -46,6 +48,7 @@ func steady(t *testing.T, r *result) {
 		ratio.add(100 * a / b)
 		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a, b, 100*a/b)
 	}
+	end()
 	r.Ratios = append(r.Ratios, compare("writes acknowledged, with agents and guards running, of those with both stopped, in turns", with.Values, without.Values))
 	s.rest(r)
 	s.cost(r, "idle: ")

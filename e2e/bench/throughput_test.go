@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -97,7 +96,7 @@ func (p *pairing) half(tended bool) bool {
 		p.told = true
 		p.tell(differences(p.with, settings))
 	}
-	end := p.alone()
+	end := alone(p.t, p.Cluster)
 	defer end()
 	p.run(p.loads[0], loadWindow()/4) // caches fill
 	for _, load := range p.loads {
@@ -130,23 +129,6 @@ func (p *pairing) hand(tended bool) {
 		p.u.keep(p.WaitWhole(3))
 	} else {
 		p.u.begin()
-	}
-}
-
-// alone stops the playground's own process, which looks at the nodes all the time and is no part of what is measured.
-func (p *pairing) alone() (end func()) {
-	var pids []int
-	for pid, args := range p.Processes() {
-		if words := strings.Fields(args); len(words) > 1 && words[1] == "playground" {
-			pids = append(pids, pid)
-			p.Signal(pid, syscall.SIGSTOP)
-		}
-	}
-	require.NotEmpty(p.t, pids, "the playground's own process")
-	return func() {
-		for _, pid := range pids {
-			p.Signal(pid, syscall.SIGCONT)
-		}
 	}
 }
 

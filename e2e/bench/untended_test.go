@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -146,4 +148,22 @@ func differences(a, b map[string]string) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// alone stops the playground's own process, which looks at the nodes all the time and is no part of what is measured.
+func alone(t testing.TB, c *harness.Cluster) (end func()) {
+	t.Helper()
+	var pids []int
+	for pid, args := range c.Processes() {
+		if words := strings.Fields(args); len(words) > 1 && words[1] == "playground" {
+			pids = append(pids, pid)
+			c.Signal(pid, syscall.SIGSTOP)
+		}
+	}
+	require.NotEmpty(t, pids, "the playground's own process")
+	return sync.OnceFunc(func() {
+		for _, pid := range pids {
+			c.Signal(pid, syscall.SIGCONT)
+		}
+	})
 }
