@@ -39,7 +39,7 @@ func clusterCounts(counts ...int) []int {
 
 // scale finds how many clusters of three nodes one Consul carries, what each costs it, and how long the failover of a real
 // cluster takes among them. Each size meets a Consul of its own. The sizes end with the first that is not carried: a lease
-// was lost, or one sign of life in a hundred needed longer than the time-out of a renewal.
+// was lost, or one sign of life in a hundred failed or needed longer than the time-out of a renewal.
 func scale(t *testing.T, r *result) {
 	r.note("the clusters around the real one are simulated: the requests to Consul of three agents each, made by tools/consulload with the program's own packages for sessions, leases, records and services, in the agents' rhythm; " +
 		"no mysqld, no decisions. They share the machine with Consul, so that the knee is earlier than with a machine for Consul alone")
@@ -78,7 +78,7 @@ func (l load) beats() series { return series{Values: l.crowd.Beats} }
 
 func (l load) carried() bool {
 	const timeout = 700 // ms, R of a lease of 3 s
-	return l.up && l.crowd.Lost+l.lost == 0 && (l.n == 0 || l.beats().quantile(0.99) < timeout)
+	return l.up && l.crowd.Lost+l.lost == 0 && 100*l.crowd.Failed <= len(l.crowd.Beats) && (l.n == 0 || l.beats().quantile(0.99) < timeout)
 }
 
 func (l load) row(base load) []string {

@@ -95,7 +95,7 @@ type line struct {
 	// Failed are signs of life that got no answer, or a bad one; Lost are leases that ran out, and sessions that ended.
 	Failed int `json:"failed"`
 	Lost   int `json:"lost"`
-	// Beats are how many milliseconds each renewal took: of a session, with the proof of the lock at a primary.
+	// Beats are how many milliseconds each renewal took that succeeded: of a session, with the proof of the lock at a primary.
 	Beats []float64 `json:"beats"`
 }
 

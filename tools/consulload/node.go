@@ -113,10 +113,11 @@ func (n *node) beat(ctx context.Context) {
 	}
 	took := float64(time.Since(began).Microseconds()) / 1000
 	n.books.add(func(l *line) {
-		l.Beats = append(l.Beats, took)
 		if err != nil {
 			l.Failed++
+			return
 		}
+		l.Beats = append(l.Beats, took)
 	})
 	if err != nil {
 		n.again(ctx)
