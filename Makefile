@@ -15,6 +15,8 @@ BENCHTIME ?= 6h
 FUZZTIME  ?= 30s
 NAME      ?= .
 IMAGE     ?= autopilot-mysql
+# Where programs are kept that tests need and no package brings.
+PARTS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo parts test check unit e2e current soak explore chaos bench lint fuzz docs docs-check image image-local clean conformance monitoring
@@ -45,13 +47,21 @@ unit: build ## tests of every package, with the race detector, against a real se
 	$(GOTEST) -race -timeout $(UNITTIME) $$(go list ./... | grep -v '/roles/internal/'); \
 	$(GOTEST) -timeout $(UNITTIME) ./roles/internal/...  # millions of steps on one goroutine each: nothing to race, much to wait for
 
-e2e: build ## tests of the whole: real clusters, real faults
+# Built from its source module, once.
+CONSUL_TEMPLATE := $(PARTS)/consul-template-0.41.1
+
+$(CONSUL_TEMPLATE):
+	@echo "building consul-template 0.41.1 (half a minute the first time)"
+	mkdir -p $(dir $@)
+	cd tools/consul-template && CGO_ENABLED=0 go build -trimpath -o $@ github.com/hashicorp/consul-template
+
+e2e: build $(CONSUL_TEMPLATE) ## tests of the whole: real clusters, real faults
 	@env=$$($(BIN) parts --env --haproxy); export $$env; echo "$$env"; \
-	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN); \
+	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_CONSUL_TEMPLATE=$(CONSUL_TEMPLATE); \
 	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) ./...
 
 # The current Consul has no package to fetch; it is built from its source module, once.
-CURRENT_CONSUL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts/consul-1.22.0
+CURRENT_CONSUL := $(PARTS)/consul-1.22.0
 
 $(CURRENT_CONSUL):
 	@echo "building Consul 1.22.0 (about 6 minutes the first time)"
@@ -66,7 +76,7 @@ current: build $(CURRENT_CONSUL) ## a chosen part of the tests again, on Consul 
 	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) -run 'TestSmoke|TestPrimaryKilled|TestHandsOverAtOnce' ./...
 
 # Unpacked, not installed: a developer's machine wants no further service.
-PROMETHEUS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts/prometheus
+PROMETHEUS := $(PARTS)/prometheus
 
 $(PROMETHEUS)/usr/bin/prometheus:
 	@command -v apt-get >/dev/null || { echo "only on Debian can Prometheus be fetched; unpack one into $(PROMETHEUS)" >&2; exit 1; }
@@ -79,8 +89,18 @@ monitoring: build $(PROMETHEUS)/usr/bin/prometheus ## the page in a real browser
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_MONITORING=1 PATH=$(PROMETHEUS)/usr/bin:$$PATH $(if $(SCREENSHOTS),SCREENSHOTS=$(abspath $(SCREENSHOTS))); \
 	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) -run 'TestMonitoring$$$(if $(NAME:.=),/$(NAME))' .
 
-soak: build $(if $(findstring quiet,$(NAME)),$(PROMETHEUS)/usr/bin/prometheus) ## long runs under faults; NAME=pattern picks one, SOAK_ROUNDS=n how many
+# Compose v2 has no package either; Docker's own program from its source module, once.
+COMPOSE_VERSION := 2.40.3
+COMPOSE         := $(PARTS)/docker-compose-$(COMPOSE_VERSION)
+
+$(COMPOSE):
+	@echo "building Compose $(COMPOSE_VERSION) (about 2 minutes the first time)"
+	mkdir -p $(dir $@)
+	cd tools/compose && CGO_ENABLED=0 go build -trimpath -ldflags '-X github.com/docker/compose/v2/internal.Version=v$(COMPOSE_VERSION)' -o $@ github.com/docker/compose/v2/cmd
+
+soak: build $(if $(findstring quiet,$(NAME)),$(PROMETHEUS)/usr/bin/prometheus) $(if $(findstring compose,$(NAME)),$(COMPOSE)) ## long runs under faults; NAME=pattern picks one, SOAK_ROUNDS=n how many
 	@env=$$($(BIN) parts --env --haproxy); export $$env; \
+	if [ -x $(COMPOSE) ]; then export AUTOPILOT_TEST_COMPOSE=$(COMPOSE); fi; \
 	if [ -x $(PROMETHEUS)/usr/bin/prometheus ]; then export AUTOPILOT_TEST_MONITORING=1 PATH=$(PROMETHEUS)/usr/bin:$$PATH; fi; \
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_SOAK=1 SOAK_ROUNDS=$(SOAK_ROUNDS); \
 	cd e2e && $(GOTEST) -count=1 -v -timeout $(SOAKTIME) -run 'TestSoak/$(NAME)' ./...

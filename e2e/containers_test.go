@@ -133,6 +133,11 @@ func TestContainersScale(t *testing.T) {
 	p.Up(3)
 	p.WaitWhole(3)
 	p.WaitWriting()
+	containersScaled(t, p)
+}
+
+func containersScaled(t *testing.T, p *compose.Project) (lines []string) {
+	t.Helper()
 	w := p.Watch()
 	for _, n := range []int{5, 2, 3} {
 		p.Up(n)
@@ -146,11 +151,13 @@ func TestContainersScale(t *testing.T) {
 			require.NoError(t, err)
 			return slices.Equal(primaries, []string{c.Primary}) && len(readers) == n-1 && !slices.Contains(readers, c.Primary)
 		})
-		t.Logf("%d containers: %d acknowledged, longest gap %d ms", n, c.Acknowledged, c.LongestGapMS)
+		lines = append(lines, fmt.Sprintf("%d containers: %d acknowledged, 0 missing, longest gap so far %d ms", n, c.Acknowledged, c.LongestGapMS))
+		t.Log(lines[len(lines)-1])
 	}
 	looks, wrong, nobody := w.End()
 	require.Empty(t, wrong)
 	t.Logf("the catalog was read %d times; without a primary for %v in sum", looks, nobody.Round(time.Millisecond))
+	return lines
 }
 
 // TestContainersPowerCut stops everything hard and starts it again in any order.
@@ -185,20 +192,24 @@ func containersPowerCut(t *testing.T, rounds int) []string {
 	return lines
 }
 
-// TestContainersFromSnapshot: every volume and all of Consul's data are deleted, the snapshots are kept.
+// TestContainersFromSnapshot: `down` without -v forgets every container and every volume but the snapshots', Consul's
+// included; `up` begins with what they and the archive hold.
 func TestContainersFromSnapshot(t *testing.T) {
 	compose.Need(t)
 	p := compose.New(t, "SNAPSHOT_INTERVAL=1m")
 	p.Up(3)
 	p.WaitWhole(3)
+	containersFromSnapshot(t, p)
+}
+
+func containersFromSnapshot(t *testing.T, p *compose.Project) {
+	t.Helper()
 	p.SQL(p.Primary(), "CREATE TABLE app.kept (id INT PRIMARY KEY); INSERT INTO app.kept VALUES (1), (2), (3)")
 	written := time.Now()
 	d := p.Wait("a snapshot of it", compose.ReadyLimit, func(c compose.Cluster) bool { return c.Snapshot != nil && c.Snapshot.At.After(written) })
 	t.Logf("snapshot %s of %s", d.Snapshot.ID, d.Snapshot.At)
 	old := p.Containers("mysql")
-	for _, service := range []string{"mysql", "consul"} {
-		p.Compose("rm", "-f", "-s", "-v", service)
-	}
+	p.Down()
 	p.Up(3)
 	p.WaitWhole(3)
 	for _, c := range p.Containers("mysql") {

@@ -55,6 +55,8 @@ func scenarios() []scenario {
 			says: "every container made anew on its own volume under a writer, replicas first, the primary last, as an upgrade of the image does: nothing acknowledged is lost"},
 		{name: "containers-power-cut", soak: 10, run: containersPowerCut,
 			says: "every container of the compose file killed and started again in any order"},
+		{name: "compose-v2", soak: 1, run: composeV2,
+			says: "the compose file by Compose v2, with a writer: up with three containers, five, two, three, down without -v, and up from the snapshot"},
 		{name: "switchovers", soak: 100, run: switchovers,
 			says: "planned switchovers by command under writers, one after another on one cluster, to the best standby and to a named one in turn: one term each, no acknowledged write lost, none that was acknowledged failed"},
 		{name: "quiet-hour", soak: quietMinutes(), run: quietHour,

@@ -1,4 +1,5 @@
-# Three databases on three Nomad clients, on the host's network with ports that Nomad assigns.
+# Three databases on three Nomad clients, on the host's network with ports that Nomad assigns. Taken as given: Consul, an S3
+# store, and the secrets: nomad var put nomad/jobs/mysql repl_password=… root_password=… s3_access=… s3_secret=…
 job "mysql" {
   datacenters = ["dc1"]
   type        = "service"
@@ -11,7 +12,7 @@ job "mysql" {
       value    = "true"
     }
 
-    # The data stays with the client; a replaced allocation finds it again.
+    # The data stays with the client; a replaced allocation on it finds it again. One on another client gets a new copy.
     ephemeral_disk {
       sticky  = true
       migrate = false
@@ -33,6 +34,15 @@ job "mysql" {
       progress_deadline = "2h"
     }
 
+    # A node that fails is started again where its data is. Nomad's default gives up after two tries and moves it.
+    restart {
+      interval = "5m"
+      attempts = 10
+      delay    = "5s"
+      mode     = "delay"
+    }
+
+    # For monitoring. Applications use the services mysql and mysql-primary, which the nodes register themselves.
     service {
       name     = "mysql-nodes"
       port     = "http"
@@ -54,7 +64,17 @@ job "mysql" {
       config {
         image        = "autopilot-mysql"
         network_mode = "host"
-        volumes      = ["../alloc/data:/var/lib/mysql"]
+        volumes      = ["../alloc/data:/var/lib/mysql"] # below the allocation, which is open to every user
+
+        cap_drop        = ["all"]
+        readonly_rootfs = true
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+          tmpfs_options {
+            size = 268435456 # bytes, of the task's memory
+          }
+        }
       }
 
       env {
@@ -65,12 +85,33 @@ job "mysql" {
         AUTOPILOT_CONSUL    = "consul.service.consul:8500"
         AUTOPILOT_STORE     = "s3://backups/mysql?endpoint=https://s3.example.net&region=eu-1"
 
-        MYSQL_REPL_PASSWORD_FILE = "${NOMAD_SECRETS_DIR}/repl"
+        MYSQL_REPL_PASSWORD_FILE   = "${NOMAD_SECRETS_DIR}/repl"
+        MYSQL_ROOT_PASSWORD_FILE   = "${NOMAD_SECRETS_DIR}/root"
+        AWS_ACCESS_KEY_ID_FILE     = "${NOMAD_SECRETS_DIR}/s3-access"
+        AWS_SECRET_ACCESS_KEY_FILE = "${NOMAD_SECRETS_DIR}/s3-secret"
       }
 
+      # A rotated password is read again from its file, the store's keys at the next start. Nomad's default for a changed
+      # file would restart all three at once.
       template {
         destination = "secrets/repl"
         data        = "{{ with nomadVar \"nomad/jobs/mysql\" }}{{ .repl_password }}{{ end }}"
+        change_mode = "noop"
+      }
+      template {
+        destination = "secrets/root"
+        data        = "{{ with nomadVar \"nomad/jobs/mysql\" }}{{ .root_password }}{{ end }}"
+        change_mode = "noop"
+      }
+      template {
+        destination = "secrets/s3-access"
+        data        = "{{ with nomadVar \"nomad/jobs/mysql\" }}{{ .s3_access }}{{ end }}"
+        change_mode = "noop"
+      }
+      template {
+        destination = "secrets/s3-secret"
+        data        = "{{ with nomadVar \"nomad/jobs/mysql\" }}{{ .s3_secret }}{{ end }}"
+        change_mode = "noop"
       }
 
       resources {

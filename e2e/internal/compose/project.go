@@ -47,36 +47,6 @@ type Container struct {
 	Pid                   int
 }
 
-// Node is a node as the cluster document shows it.
-type Node struct {
-	Name, State, MySQL, HTTP, Reason string
-	Healthy                          bool
-}
-
-// Cluster is the part of the cluster document the tests look at.
-type Cluster struct {
-	Primary string
-	Term    uint64
-	AckSet  struct {
-		Members []string
-		Acks    int
-	} `json:"ack_set"`
-	Snapshot *struct {
-		ID string
-		At time.Time
-	}
-	Nodes []Node
-}
-
-// Names are the nodes' names.
-func (c Cluster) Names() []string {
-	var names []string
-	for _, n := range c.Nodes {
-		names = append(names, n.Name)
-	}
-	return names
-}
-
 // Check is what the example application says about its writes.
 type Check struct {
 	Primary      string
@@ -148,6 +118,9 @@ func (p *Project) On(t testing.TB) *Project {
 // Env adds to the environment the compose file is read with.
 func (p *Project) Env(env ...string) { p.env = append(p.env, env...) }
 
+// By makes another program than the one that is installed do what Compose does.
+func (p *Project) By(program string) { p.argv = []string{program} }
+
 // Compose runs docker compose with the project's file.
 func (p *Project) Compose(args ...string) string {
 	p.t.Helper()
@@ -160,6 +133,21 @@ func (p *Project) Compose(args ...string) string {
 func (p *Project) Up(mysql int) {
 	p.t.Helper()
 	p.Compose("up", "-d", "--no-recreate", "--scale", "mysql="+strconv.Itoa(mysql))
+}
+
+// Down is `compose down`, which keeps volumes. Those that have no name, which nobody would find again, are removed.
+func (p *Project) Down() {
+	p.t.Helper()
+	var nameless []string
+	for _, c := range p.all() {
+		for _, name := range strings.Fields(p.Docker("inspect", "-f", "{{range .Mounts}}{{.Name}} {{end}}", c.ID)) {
+			if !strings.HasPrefix(name, p.name) {
+				nameless = append(nameless, name)
+			}
+		}
+	}
+	p.Compose("down", "-t", "1")
+	p.Docker(append([]string{"volume", "rm", "-f"}, nameless...)...)
 }
 
 // Docker runs one docker command.
@@ -199,7 +187,7 @@ const password = "only-to-try-it-out"
 // Replace makes a container anew, with another host name, on the volume of the former one, as an upgrade of the image does. The label marks it.
 func (p *Project) Replace(c Container, label string) {
 	p.t.Helper()
-	volume := p.Docker("inspect", "-f", `{{range .Mounts}}{{if eq .Destination "/var/lib/mysql"}}{{.Name}}{{end}}{{end}}`, c.ID)
+	volume := p.VolumeOf(c)
 	network := p.Docker("inspect", "-f", "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}", c.ID)
 	image := p.Docker("inspect", "-f", "{{.Config.Image}}", c.ID)
 	env := p.Docker("inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", c.ID)
@@ -288,107 +276,6 @@ func get(url string, into any) error {
 		return fmt.Errorf("%s answers %s", url, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
-}
-
-// Cluster asks the containers one after the other until one answers.
-func (p *Project) Cluster() (Cluster, error) { return p.clusterBeside("") }
-
-// clusterBeside is Cluster without asking one container: whoever is cut off from Consul tells what was before.
-func (p *Project) clusterBeside(id string) (Cluster, error) {
-	err := fmt.Errorf("no database container runs")
-	for _, c := range p.Containers("mysql") {
-		if !c.Running || c.Paused || c.IP == "" || c.ID == id {
-			continue
-		}
-		var d Cluster
-		if err = get("http://"+c.IP+":3308/cluster", &d); err == nil {
-			return d, nil
-		}
-	}
-	return Cluster{}, err
-}
-
-// Line is the cluster in one line.
-func (c Cluster) Line() string {
-	parts := []string{fmt.Sprintf("term %d, primary %q, acks %d", c.Term, c.Primary, c.AckSet.Acks)}
-	for _, n := range c.Nodes {
-		parts = append(parts, fmt.Sprintf("%s %s healthy=%t (%s)", n.Name, n.State, n.Healthy, n.Reason))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// Whole says whether n nodes stand as they should and nobody else is in the document.
-func (c Cluster) Whole(n int) bool {
-	count := map[string]int{}
-	for _, d := range c.Nodes {
-		if d.Healthy {
-			count[d.State]++
-		}
-	}
-	standbys := min(n-1, 2)
-	return count["primary"] == 1 && count["standby"] == standbys && count["replica"] == n-1-standbys && c.AckSet.Acks >= min(1, standbys)
-}
-
-// WaitMoved waits until another container than was is the primary, by the word of the others.
-func (p *Project) WaitMoved(was Container) {
-	p.t.Helper()
-	p.waitBeside(was.ID, "another primary than "+was.Name, FailoverLimit, func(c Cluster) bool {
-		return slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Name == c.Primary && n.State == "primary" && n.MySQL != was.IP+":3306" })
-	})
-}
-
-// Wait waits until the cluster is as wanted.
-func (p *Project) Wait(what string, limit time.Duration, ok func(Cluster) bool) Cluster {
-	p.t.Helper()
-	return p.waitBeside("", what, limit, ok)
-}
-
-func (p *Project) waitBeside(id, what string, limit time.Duration, ok func(Cluster) bool) Cluster {
-	p.t.Helper()
-	var d Cluster
-	var err error
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if d, err = p.clusterBeside(id); err == nil && ok(d) {
-			return d
-		}
-	}
-	require.Failf(p.t, "not in time", "%s within %v: %v; now: %s", what, limit, err, d.Line())
-	return d
-}
-
-// WaitWhole waits for a whole cluster of n.
-func (p *Project) WaitWhole(n int) Cluster {
-	p.t.Helper()
-	return p.Wait(fmt.Sprintf("a whole cluster of %d", n), ReadyLimit, func(c Cluster) bool { return c.Whole(n) })
-}
-
-// Primary is the container of the primary.
-func (p *Project) Primary() Container {
-	p.t.Helper()
-	d := p.Wait("a primary", FailoverLimit, func(c Cluster) bool { return c.Primary != "" })
-	return p.ByAddr(d.mysql(d.Primary))
-}
-
-func (c Cluster) mysql(name string) string {
-	for _, n := range c.Nodes {
-		if n.Name == name {
-			return n.MySQL
-		}
-	}
-	return ""
-}
-
-// ByAddr is the container that has an address.
-func (p *Project) ByAddr(addr string) Container {
-	p.t.Helper()
-	ip, _, _ := strings.Cut(addr, ":")
-	for _, c := range p.all() {
-		if c.IP == ip {
-			return c
-		}
-	}
-	require.Failf(p.t, "no such container", "nobody has the address %q", addr)
-	return Container{}
 }
 
 // Check asks the application; it reads every acknowledged write back from the primary.
