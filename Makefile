@@ -7,7 +7,7 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 # Tests with several real servers share the machine; -p 1 keeps their number small.
 GOTEST    := go test -p 1
 UNITTIME  ?= 25m
-E2ETIME   ?= 55m
+E2ETIME   ?= 70m
 SOAKTIME  ?= 4h
 STATES    ?= 2000000
 CHAOS_TIME ?= 10m
