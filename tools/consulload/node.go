@@ -171,9 +171,12 @@ func (n *node) watch(ctx context.Context) {
 	}
 }
 
+// nobodys is a port at which nobody ever connects: there is no server behind these services.
+const nobodys = 1
+
 // register keeps this node in the catalog, under a name of the cluster's own.
 func (n *node) register(ctx context.Context) {
-	service := election.Service{ID: n.cluster + "-" + n.name, Name: n.cluster, Address: "127.0.0.1", Port: 3306, Tags: []string{"standby"},
+	service := election.Service{ID: n.cluster + "-" + n.name, Name: n.cluster, Address: "127.0.0.1", Port: nobodys, Tags: []string{"standby"},
 		Meta: map[string]string{"state": "standby", "cluster": n.cluster, "node": n.name}, TTL: n.params.C, Pass: true}
 	if n.leads {
 		service.Name = n.cluster + "-primary"
