@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,20 +34,28 @@ func (c *Cluster) Consul(method, path string, body []byte) []byte {
 }
 
 func (c *Cluster) ask(method, path string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), consulLimit)
-	defer cancel()
-	addr := c.via
+	addr, token := c.via, ""
 	if addr == "" {
 		addr = c.Doc().Consul
 	}
+	for _, kv := range c.env {
+		if t, ok := strings.CutPrefix(kv, TokenEnv+"="); ok {
+			token = t
+		}
+	}
+	return exchange(method, addr, path, token, body, http.StatusOK, http.StatusNotFound)
+}
+
+// exchange is one request to a Consul, with a token if there is one. An answer with another status than those is an error.
+func exchange(method, addr, path, token string, body []byte, fine ...int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), consulLimit)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	for _, kv := range c.env {
-		if token, ok := strings.CutPrefix(kv, TokenEnv+"="); ok {
-			req.Header.Set(tokenHeader, token)
-		}
+	if token != "" {
+		req.Header.Set(tokenHeader, token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -54,7 +63,7 @@ func (c *Cluster) ask(method, path string, body []byte) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+	if err == nil && !slices.Contains(fine, resp.StatusCode) {
 		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
 	}
 	return b, err

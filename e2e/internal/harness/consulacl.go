@@ -1,11 +1,7 @@
 package harness
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -61,21 +57,5 @@ func (s GuardedConsul) put(path string, what any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), consulLimit)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+s.Addr+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set(tokenHeader, administrator)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("PUT %s: %s: %s", path, resp.Status, b)
-	}
-	return b, err
+	return exchange(http.MethodPut, s.Addr, path, administrator, body, http.StatusOK)
 }
