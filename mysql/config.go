@@ -197,6 +197,9 @@ func (c Config) replicationSettings() []setting {
 		{"enforce_gtid_consistency", "ON", true},
 		{"log_bin", "binlog", true},
 		{"log_replica_updates", "ON", true},
+		// A receiver drops what carries its own server_id, although GTIDs end every loop. A former primary whose disk lost the
+		// end of its binary log would never get that end back from those who acknowledged it (trap 23, measured).
+		{"replicate_same_server_id", "ON", true},
 		{"sync_binlog", "1", true},
 		{"binlog_expire_logs_seconds", strconv.Itoa(binlogExpire), false},
 		// Users without SUPER could otherwise create no function or trigger; row events make it safe.

@@ -47,8 +47,7 @@ func opsData(t testing.TB) string {
 		}, limit, 20*time.Millisecond)
 		stop()
 		dir := filepath.Join(template.dir, "ops")
-		out, err := exec.Command("cp", "-a", c.DataDir(), dir).CombinedOutput()
-		require.NoError(t, err, string(out))
+		copyDir(t, c.DataDir(), dir)
 		opsTemplate.dir = dir
 	})
 	require.NotEmpty(t, opsTemplate.dir, "the template could not be made")
@@ -60,9 +59,8 @@ func opsStart(t testing.TB, name string, extra ...string) *opsNode {
 	t.Helper()
 	c := procConfig(t)
 	c.Extra = extra
-	out, err := exec.Command("cp", "-a", opsData(t), c.DataDir()).CombinedOutput()
-	require.NoError(t, err, string(out))
-	_, err = NewServerUUID(c)
+	copyDir(t, opsData(t), c.DataDir())
+	_, err := NewServerUUID(c)
 	require.NoError(t, err)
 	require.NoError(t, WriteConfig(c))
 	n := &opsNode{t: t, name: name, cfg: c}
@@ -78,6 +76,22 @@ func (n *opsNode) boot() {
 	n.t.Cleanup(n.Server.Close)
 	n.ok(n.Ready)
 	n.db = procAdmin(n.t, n.cfg)
+}
+
+// restart kills mysqld and boots it again; between is called while it is dead.
+func (n *opsNode) restart(between func()) {
+	n.t.Helper()
+	n.Close()
+	n.stop()
+	between()
+	n.boot()
+}
+
+// copyDir copies a data directory that nothing writes to.
+func copyDir(t testing.TB, from, to string) {
+	t.Helper()
+	out, err := exec.Command("cp", "-a", from, to).CombinedOutput()
+	require.NoError(t, err, string(out))
 }
 
 // ok runs an operation that must succeed.

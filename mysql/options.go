@@ -31,7 +31,7 @@ var forbidden = map[string]string{
 	"replicate_wild_do_table":         "replicas must hold everything",
 	"replicate_wild_ignore_table":     "replicas must hold everything",
 	"replicate_rewrite_db":            "replicas must hold everything",
-	"replicate_same_server_id":        "a node must not apply its own events again",
+	"replicate_same_server_id":        "a node must get back what it wrote itself and has lost",
 	"replica_skip_errors":             "replicas must hold everything",
 	"replica_exec_mode":               "replicas must hold everything",
 	"relay_log_purge":                 "relay logs are kept until they are executed",

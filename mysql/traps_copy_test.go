@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,4 +78,31 @@ func TestTrap21_tagged_transactions_count_like_others(t *testing.T) {
 	files, err := p.BinlogFilesHolding(ctx, all.Subtract(plain))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
+}
+
+// Trap 23: a receiver drops events that carry its own server_id. A former primary whose disk lost the end of its binary log
+// would follow, catch up and acknowledge with a hole in its history, which others hold because it wrote it.
+func TestTrap23_a_former_primary_gets_back_what_its_disk_lost(t *testing.T) {
+	p, f := opsPair(t, false)
+	p.exec("INSERT INTO t.t VALUES (1, 'kept')")
+	older := filepath.Join(t.TempDir(), "older")
+	p.restart(func() { copyDir(t, p.cfg.DataDir(), older) })
+	p.open()
+	p.exec("INSERT INTO t.t VALUES (2, 'lost')")
+	p.exec("INSERT INTO t.t VALUES (3, 'lost')")
+	all := p.st().Executed
+	f.until("executed", func(st Status) bool { return st.Executed.Contains(all) })
+
+	p.restart(func() {
+		require.NoError(t, os.RemoveAll(p.cfg.DataDir()))
+		copyDir(t, older, p.cfg.DataDir())
+	})
+	require.EqualValues(t, 2, all.Subtract(p.st().Position()).Count(), "the disk lost them")
+	f.ok(f.StopReplica)
+	f.open()
+	f.exec("INSERT INTO t.t VALUES (4, 'the next term')")
+	all = f.st().Executed
+	f.feed(p, true)
+	p.until("executed", func(st Status) bool { return st.Executed.Contains(all) })
+	require.Equal(t, "4", p.value("SELECT COUNT(*) FROM t.t"))
 }
