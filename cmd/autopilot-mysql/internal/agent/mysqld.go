@@ -35,9 +35,8 @@ func mysqlConfig(s *config.Settings, p election.Params) mysql.Config {
 	}
 }
 
-// configure writes the option file for the data as it is now. server_id follows the server UUID: a rebuilt node must have
-// a new one, because a receiver silently drops events that carry its own server_id, and those of the node's former
-// incarnation are part of the history it has to get back. Any UUID will do, 0 is never given.
+// configure writes the option file for the data as it is now. server_id follows the server UUID, so no two nodes share one.
+// Any UUID will do, 0 is never given.
 func (a *Agent) configure() (mysql.Config, error) {
 	cfg := a.mycfg // a copy: jobs configure beside the loop
 	id, err := mysql.ServerUUID(cfg)
