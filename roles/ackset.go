@@ -199,16 +199,15 @@ func excess(f Facts) Inc {
 // removeAcker is REMOVE: the acker's stream ends first (a time-out is never that), then enough of the others must hold
 // everything up to now, and only then the record changes. Before its stream ends the others must have answered once: while
 // one of them says nothing (its process hangs, its mysqld goes on), an acker that was locked out would stay locked out.
+// That it does not acknowledge by what it says itself is not enough: it may be about to begin.
 func removeAcker(f Facts) (Step, bool) {
 	sync := f.View.Sync
 	for _, a := range sync.Ackers() {
 		if !leaving(f, a) {
 			continue
 		}
-		n := f.View.Nodes[a]
-		disarmed := f.View.replaced(a) || follows(f, n) && !n.ArmedWanted && !n.Armed && n.Receiver != ""
 		next := sync.Without(a)
-		if !disarmed && open(f, a.Name()) {
+		if !f.View.replaced(a) && open(f, a.Name()) {
 			could := couldQuestion(f, a)
 			switch s, ask := ensureAsked(f, could); {
 			case len(confirmed(f, could, next.Ackers())) >= next.Acks:
@@ -218,7 +217,7 @@ func removeAcker(f Facts) (Step, bool) {
 			}
 			continue
 		}
-		what := removeQuestion(a, n, sync)
+		what := removeQuestion(a, sync)
 		if s, ask := ensureAsked(f, what); ask {
 			return s, true
 		}
@@ -229,15 +228,8 @@ func removeAcker(f Facts) (Step, bool) {
 	return Step{}, false
 }
 
-// removeQuestion is what a checkpoint is for when it lets acker a go. It is about one end of a's acknowledgements: a
-// follower that disarmed itself begins another receiver before it acknowledges again, and for one that was locked out see
-// [AfterUnlock].
-func removeQuestion(a Inc, n Node, sync Sync) string {
-	if n.Armed || n.ArmedWanted {
-		return fmt.Sprintf("remove %s at %d", a, sync.Ver)
-	}
-	return fmt.Sprintf("remove %s at %d with receiver %s", a, sync.Ver, n.Receiver)
-}
+// removeQuestion is what a checkpoint is for when it lets acker a go, which is locked out; see [AfterUnlock].
+func removeQuestion(a Inc, sync Sync) string { return fmt.Sprintf("remove %s at %d", a, sync.Ver) }
 
 // couldQuestion is what a checkpoint is for when it finds out whether the others answer, before acker a is locked out: anew
 // with every hand-over, since one that answered before the last may be what made that fail.

@@ -290,6 +290,11 @@ func TestAckersThatMayNotAcknowledgeAnyMoreAreRemoved(t *testing.T) {
 		f.View.Nodes[i] = n
 	}
 	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Lock), "it may be about to acknowledge again: %s", d.Why)
+	require.Equal(t, stranger, d.Steps[0].Node)
+	f.MySQL.Streams[stranger.Name()], f.MySQL.Unlocked[stranger.Name()] = false, false
+	answer(&f, roles.Decide(roles.Primary, f), peer, fourth)
+	d = roles.Decide(roles.Primary, f)
 	require.True(t, does(d, roles.WriteSync), d.Why)
 	require.Equal(t, []roles.Inc{self, peer, fourth}, d.Steps[0].Sync.Members)
 }

@@ -57,8 +57,7 @@ type memo map[uint64]reply
 func (s *state) decide(n int, g guess, e *explorer) {
 	x := &s.node[n]
 	if x.session == 0 { // it notices, and gets another one
-		x.made++
-		x.session = x.made
+		x.session = sessionNow
 	}
 	q := seenBy{s.lock, s.holder, s.lastHad, s.sync, s.cards, s.seals, uint8(n), *x, [nodes]bool{}, g}
 	for i := range nodes {
@@ -140,6 +139,7 @@ func (s *state) ask(n int, g guess, m mutation) (r reply) {
 		a.what = textNumber(st.For)
 	case roles.FollowOp:
 		a.term, a.armed = uint8(f.View.Sync.Term), f.View.Sync.Has(f.Self.Inc)
+		a.sync.ver = uint8(f.View.Sync.Ver)
 	}
 	r.act = a
 	return r
@@ -212,7 +212,7 @@ func (s *state) cas(next record) bool {
 
 // adopt is what a primary remembers of a record it wrote.
 func (s *state) adopt(n int) {
-	s.node[n].agent.leading, s.node[n].disk.lastSync = s.sync, s.sync
+	s.node[n].agent.leading, s.node[n].disk.lastTerm = s.sync, s.sync.term
 }
 
 // land applies the part of an act that takes effect in Consul, for an agent that may be dead.
@@ -283,12 +283,11 @@ func (s *state) perform(n int, g guess, m mutation) {
 			s.lock, s.holder, s.lastHad = -1, 0, 0
 		}
 	case roles.FollowOp:
-		s.follow(n, a)
+		s.follow(n, a, m)
 	case receiveFrom:
 		if v.up {
 			v.armedWanted, v.source, v.posOf, v.pos = a.armed, int8(a.node.node()), 0, 0
-			v.starts++
-			v.receiver, v.rid, v.offline = connecting, v.starts, false
+			v.receiver, v.rid, v.offline = connecting, ridNext, false
 		}
 	case roles.Confirm:
 		s.confirm(n, g)
@@ -339,14 +338,13 @@ func (s *state) serve(n int, a act, v *server) {
 	case roles.SetK:
 		s.setK(n, a.k)
 	case roles.Ask:
-		x.agent.seq++
-		qs := x.agent.checkpoints
+		qs, seq := x.agent.checkpoints, s.freshSeq()
 		if qs[2].seq != 0 {
 			qs[0], qs[1], qs[2] = qs[1], qs[2], question{}
 		}
 		for i := range qs {
 			if qs[i].seq == 0 {
-				qs[i] = question{x.agent.seq, a.what, s.incOf(n), v.binlog.n}
+				qs[i] = question{seq, a.what, s.incOf(n), v.binlog.n}
 				break
 			}
 		}

@@ -14,13 +14,9 @@ func (s *state) seal(n int, m mutation) {
 	x.agent.follow = follow{}
 	if x.disk.promised != s.sync.term+1 {
 		x.disk.promised = s.sync.term + 1
-		if newer(s.sync, x.disk.lastSync) {
-			x.disk.lastSync = s.sync
-		}
+		x.disk.lastTerm = max(x.disk.lastTerm, s.sync.term)
 	}
 }
-
-func newer(a, b record) bool { return a.term > b.term || a.term == b.term && a.ver > b.ver }
 
 // sealed says whether node n may say what it holds.
 func (s *state) sealed(n int, m mutation) bool {
@@ -75,11 +71,11 @@ func (s *state) recordPromotion(n int, a act) {
 		}
 		return
 	}
-	x.disk.lastSync, x.agent.promoted = s.sync, s.sync.term
+	x.disk.lastTerm, x.agent.promoted = s.sync.term, s.sync.term
 }
 
 // follow is FOLLOW up to the receiver's start.
-func (s *state) follow(n int, a act) {
+func (s *state) follow(n int, a act, m mutation) {
 	x := &s.node[n]
 	h := a.node.node()
 	src := &s.node[h]
@@ -104,8 +100,8 @@ func (s *state) follow(n int, a act) {
 	if x.session == 0 {
 		return
 	}
-	if newer(s.sync, x.disk.lastSync) && s.sync.term == a.term {
-		x.disk.lastSync = s.sync
+	if s.sync.term == a.term {
+		x.disk.lastTerm = max(x.disk.lastTerm, a.term)
 	}
 	x.disk.promised = max(x.disk.promised, a.term)
 	next := follow{a.node, a.term, a.armed}
@@ -122,6 +118,10 @@ func (s *state) follow(n int, a act) {
 	}
 	if v.receiver != off {
 		s.stopReceiver(n)
+	}
+	if a.armed && a.sync.ver != s.sync.ver && !m.armsOnAnyRecord { // the confirmation is refused: what it was decided on is no more
+		x.agent.follow = follow{}
+		return
 	}
 	x.agent.follow = next
 	s.publish(n)
@@ -177,8 +177,7 @@ func (s *state) restore(n int) {
 	}
 	s.kill(n)
 	x := &s.node[n]
-	starts := x.srv.starts
-	x.srv = server{ro: true, offline: true, source: -1, starts: starts, exec: s.node[p.node()].srv.exec}
+	x.srv = server{ro: true, offline: true, source: -1, exec: s.node[p.node()].srv.exec}
 	for w := range 8 {
 		if x.srv.exec.has(w) {
 			x.srv.binlog.add(uint8(w))

@@ -217,25 +217,38 @@ func (s *state) describe() (out []string) {
 
 // bound is one exploration.
 type bound struct {
-	name string
-	left left
-	term uint8 // states beyond this term are not followed
-	acks uint8
+	name  string
+	left  left
+	term  uint8 // states beyond this term are not followed
+	acks  uint8
+	whole int // how many states there are; 0: more than anybody has counted
 }
 
 func bounds() []bound {
 	return []bound{
-		{"a write and a lost session", left{writes: 1, ends: 1}, 2, 1},
-		{"a write and a power cut", left{writes: 1, powers: 1}, 3, 1},
-		{"a write, a broken stream and a lost session", left{writes: 1, cuts: 1, ends: 1}, 3, 1},
-		{"two writes and a lost session", left{writes: 2, ends: 1}, 2, 1},
-		{"two lost sessions", left{writes: 1, ends: 2}, 3, 1},
-		{"a write, a power cut and a lost session", left{writes: 1, powers: 1, ends: 1}, 3, 1},
-		{"two power cuts", left{writes: 1, powers: 2}, 3, 1},
-		{"a killed agent, a killed mysqld and a lost session", left{writes: 1, agents: 1, kills: 1, ends: 1}, 3, 1},
-		{"two writes, a broken stream and two lost sessions", left{writes: 2, cuts: 1, ends: 2}, 4, 1},
-		{"two acks, a write and a lost session", left{writes: 1, ends: 1}, 3, 2},
-		{"two acks, a write and two power cuts", left{writes: 1, powers: 2}, 3, 2},
+		{"a write", left{writes: 1}, 2, 1, 26},
+		{"a broken stream", left{cuts: 1}, 2, 1, 1_742},
+		{"two acks, a broken stream", left{cuts: 1}, 2, 2, 2_338},
+		{"a write and a broken stream", left{writes: 1, cuts: 1}, 2, 1, 59_452},
+		{"two acks, a write and a broken stream", left{writes: 1, cuts: 1}, 2, 2, 91_970},
+		{"two broken streams", left{cuts: 2}, 2, 1, 313_903},
+		{"a killed agent", left{agents: 1}, 2, 1, 489_294},
+		{"two writes and a broken stream", left{writes: 2, cuts: 1}, 2, 1, 651_612},
+		{"a lost session", left{ends: 1}, 2, 1, 690_846},
+		{"a killed mysqld", left{kills: 1}, 2, 1, 806_719},
+		{"a power cut", left{powers: 1}, 2, 1, 1_616_476},
+		{"a write and two broken streams", left{writes: 1, cuts: 2}, 2, 1, 12_034_707},
+		{"a write and a lost session", left{writes: 1, ends: 1}, 2, 1, 0},
+		{"a write and a power cut", left{writes: 1, powers: 1}, 3, 1, 0},
+		{"a write, a broken stream and a lost session", left{writes: 1, cuts: 1, ends: 1}, 3, 1, 0},
+		{"two writes and a lost session", left{writes: 2, ends: 1}, 2, 1, 0},
+		{"two lost sessions", left{writes: 1, ends: 2}, 3, 1, 0},
+		{"a write, a power cut and a lost session", left{writes: 1, powers: 1, ends: 1}, 3, 1, 0},
+		{"two power cuts", left{writes: 1, powers: 2}, 3, 1, 0},
+		{"a killed agent, a killed mysqld and a lost session", left{writes: 1, agents: 1, kills: 1, ends: 1}, 3, 1, 0},
+		{"two writes, a broken stream and two lost sessions", left{writes: 2, cuts: 1, ends: 2}, 4, 1, 0},
+		{"two acks, a write and a lost session", left{writes: 1, ends: 1}, 3, 2, 0},
+		{"two acks, a write and two power cuts", left{writes: 1, powers: 2}, 3, 2, 0},
 	}
 }
 
@@ -260,6 +273,11 @@ func TestEveryState(t *testing.T) {
 			r := e.run(atWork(b.left, b.acks))
 			if r != nil {
 				require.Fail(t, r.wrong, "%s", strings.Join(r.story, "\n"))
+			}
+			if b.whole != 0 && limit > b.whole {
+				require.True(t, e.complete)
+				require.Len(t, e.seen, b.whole, "the decisions have changed: count anew")
+				require.Zero(t, e.cutTerms)
 			}
 			total += len(e.seen)
 			deepest := uint16(0)

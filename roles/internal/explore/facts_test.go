@@ -57,12 +57,14 @@ func textNumber(s string) text {
 		return i
 	}
 	texts = append(texts, s)
+	names = append(names, namesIn(s))
 	n := len(texts) - 1
 	textNumbers[s] = text{uint8(n), uint8(n >> 8)}
 	return textNumbers[s]
 }
 
-func (t text) String() string { return texts[int(t[0])|int(t[1])<<8] }
+func (t text) index() int     { return int(t[0]) | int(t[1])<<8 }
+func (t text) String() string { return texts[t.index()] }
 
 func incNumber(i roles.Inc) inc {
 	if i == "" {
@@ -196,7 +198,7 @@ func (s *state) facts(n int, g guess) roles.Facts {
 	x := &s.node[n]
 	f := roles.Facts{
 		Self: roles.Self{Inc: incNames[s.incOf(n)], Name: nodeNames[n]}, View: s.view(), Set: settings, MySQL: s.mysql(n),
-		Disk:     roles.Disk{Data: roles.DataOurs, ClusterID: "c", Promised: uint64(x.disk.promised), Void: x.disk.void, LastSync: x.disk.lastSync.real()},
+		Disk:     roles.Disk{Data: roles.DataOurs, ClusterID: "c", Promised: uint64(x.disk.promised), Void: x.disk.void, LastSync: roles.Sync{Ver: 1, Term: uint64(x.disk.lastTerm), Primary: incNames[1]}},
 		Follow:   roles.Follow{Primary: incNames[x.agent.follow.primary], Term: uint64(x.agent.follow.term), Armed: x.agent.follow.armed},
 		Promoted: uint64(x.agent.promoted), Leading: x.agent.leading.real(), Checkpoints: realQuestions(x.agent.checkpoints), LeaderFree: time.Hour,
 	}

@@ -1,7 +1,9 @@
 package explore
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,7 @@ type mutation struct {
 
 	sealEarly          bool
 	rebootVoidsNothing bool
+	armsOnAnyRecord    bool
 }
 
 // ballots makes a mutation of what elections see.
@@ -71,6 +74,26 @@ func caught() []struct {
 				*s = roles.Step{Op: roles.SetK, Why: "MUTATION"}
 			}
 		}), left{writes: 1, cuts: 2}},
+		{mutation{name: "armed on a record that is no more", armsOnAnyRecord: true}, left{writes: 1, cuts: 1}},
+		{written("let go by its own word", letGoByItsWord), left{writes: 1, cuts: 1}},
+	}
+}
+
+// letGoByItsWord takes an acker that says it does not acknowledge out of the record without locking it out first.
+func letGoByItsWord(f roles.Facts, s *roles.Step) {
+	for _, who := range f.View.Sync.Ackers() {
+		n := f.View.Nodes[who]
+		what := fmt.Sprintf("remove %s at %d", who, f.View.Sync.Ver)
+		if n.ArmedWanted || n.Armed || n.Receiver == "" || s.Node != who && !strings.HasPrefix(s.For, what+":") {
+			continue
+		}
+		i := slices.IndexFunc(f.Checkpoints, func(c roles.Checkpoint) bool { return c.For == what })
+		switch {
+		case i < 0:
+			*s = roles.Step{Op: roles.Ask, For: what, Why: "MUTATION"}
+		case slices.ContainsFunc(f.View.Sync.Ackers(), func(o roles.Inc) bool { return o != who && f.View.Nodes[o].Confirmed(f.Checkpoints[i].Seq) }):
+			*s = roles.Step{Op: roles.WriteSync, Sync: f.View.Sync.Without(who), Why: "MUTATION"}
+		}
 	}
 }
 

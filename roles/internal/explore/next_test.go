@@ -8,14 +8,14 @@ import (
 
 // atWork is a cluster at work: a leads, b and c acknowledge, and each write is on so many of them.
 func atWork(l left, acks uint8) state {
-	s := state{lock: 0, holder: 1, lastHad: mkInc(0, 0), sync: record{ver: 1, term: 1, primary: mkInc(0, 0), acks: acks}, openTerm: 1, left: l, sender: -1}
+	s := state{lock: 0, holder: sessionNow, lastHad: mkInc(0, 0), sync: record{ver: 1, term: 1, primary: mkInc(0, 0), acks: acks}, openTerm: 1, left: l, sender: -1}
 	for n := range nodes {
 		s.sync.members |= 1 << mkInc(n, 0)
 	}
 	for n := range nodes {
 		x := &s.node[n]
-		x.disk = disk{promised: 1, lastSync: s.sync}
-		x.session, x.made = 1, 1
+		x.disk = disk{promised: 1, lastTerm: 1}
+		x.session = sessionNow
 		x.agent.alive = true
 		v := &x.srv
 		*v = server{up: true, ro: true, source: -1}
@@ -25,13 +25,14 @@ func atWork(l left, acks uint8) state {
 			continue
 		}
 		x.agent.state, x.agent.follow, x.agent.checked = roleOf(roles.Standby), follow{mkInc(0, 0), 1, true}, follow{primary: mkInc(0, 0), term: 1}
-		v.source, v.armedWanted, v.starts, v.rid = 0, true, 1, 1
+		v.source, v.armedWanted, v.rid = 0, true, ridNow
 		s.connect(n)
 		s.deliver(n)
 	}
 	for n := range nodes {
 		s.publish(n)
 	}
+	s.tidy()
 	return s
 }
 
@@ -167,7 +168,7 @@ func (s *state) dieAgent(n int) {
 	if x.agent.act.sendable() && s.sender < 0 {
 		s.flight, s.sender = x.agent.act, int8(n)
 	}
-	x.agent = agent{seq: x.agent.seq}
+	x.agent = agent{}
 }
 
 // revive starts the agent, which ends the session before it and closes the server.
@@ -206,9 +207,10 @@ func (s *state) tidy() {
 			v.acked = [nodes]uint8{}
 		}
 	}
-	if s.sender >= 0 && s.flight.sync.ver != s.sync.ver {
+	if s.sender >= 0 && (s.flight.sync.ver != s.sync.ver || s.flight.session != s.node[s.sender].session) {
 		s.flight, s.sender = act{}, -1 // it is refused whenever it comes
 	}
+	s.rename()
 }
 
 // check looks at what must hold at every instant.

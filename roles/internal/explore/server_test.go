@@ -122,7 +122,7 @@ func (s *state) connect(d int) {
 	if s.late[d].there && int8(s.late[d].src) == v.source { // the server ends a dump thread that its replica asks for again
 		s.late[d] = stream{}
 	}
-	s.in[d] = stream{there: true, open: true, src: uint8(v.source), armed: v.armedWanted, rid: v.rid}
+	s.in[d] = stream{there: true, open: true, src: uint8(v.source), armed: v.armedWanted}
 	v.receiver, v.armed = on, v.armedWanted
 }
 

@@ -63,7 +63,6 @@ type stream struct {
 	there, open, armed, began bool
 	src, next                 uint8
 	ack                       uint8 // the greatest length acknowledged and on its way
-	rid                       uint8
 }
 
 // server is one mysqld with its data.
@@ -77,7 +76,7 @@ type server struct {
 
 	source      int8 // -1: none
 	receiver    uint8
-	rid, starts uint8
+	rid         uint8 // which start of the receiver
 	armedWanted bool
 	armed       bool
 	recv        set
@@ -166,7 +165,6 @@ type agent struct {
 	promoted    uint8
 	leading     record
 	openTerm    uint8
-	seq         uint8
 	checkpoints [3]question
 	answers     [3]answer
 	act         act
@@ -177,7 +175,7 @@ type disk struct {
 	promised  uint8
 	void      bool
 	condemned bool
-	lastSync  record
+	lastTerm  uint8 // of the newest record it acted on: nothing else of that is looked at while Consul loses nothing
 }
 
 type node struct {
@@ -185,7 +183,6 @@ type node struct {
 	agent   agent
 	srv     server
 	session session // alive if not 0
-	made    session
 }
 
 // left is how often what may still happen.

@@ -64,8 +64,7 @@ func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow)
 	a.follow, a.chained = next, nil
 	n := a.ownRecord(f)
 	n.Receiver, n.Armed, n.Confirms, n.Caught = "", false, nil, false
-	a.want(n)
-	if err := a.putRecord(p, n); err != nil {
+	if err := a.publishFollow(p, n, f.View.Sync.Ver); err != nil {
 		a.follow = roles.Follow{}
 		return err
 	}
@@ -75,6 +74,27 @@ func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow)
 		return err
 	}
 	return p.sql("offline_mode=OFF", func(s *server) { s.offline, s.throttled = false, false }) // events have been switched off before
+}
+
+// publishFollow says that it will acknowledge only while the record that names it a member stands.
+func (a *agent) publishFollow(p *proc, n roles.Node, ver uint64) error {
+	if !n.ArmedWanted {
+		a.want(n)
+		return a.putRecord(p, n)
+	}
+	id := a.session
+	if id == "" {
+		return errUnreachable
+	}
+	a.wanted = nil
+	ok, err := p.consulCall("write record if sync is the same", func() bool { return a.w.consul.v.Sync.Ver == ver && a.w.consul.record(n, id) })
+	if err == nil && !ok {
+		err = errNotNow
+	}
+	if err == nil {
+		a.recKey = n.Inc
+	}
+	return err
 }
 
 // compare reads the own position first, then the primary's whole history.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
+	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
@@ -118,9 +120,19 @@ func (a *Agent) closeAsReplica(ctx context.Context) error {
 
 // confirmFollow publishes what this node is about to do, and only returns when the others can see it.
 func (a *Agent) confirmFollow(ctx context.Context, f roles.Facts) error {
-	n := a.ownRecord(f)
+	n, conditions := confirmation(a.ownRecord(f), f.View.Sync, a.keys)
+	return a.record.write(ctx, n, conditions...)
+}
+
+// confirmation is the record of a follower that is about to begin another receiver, and what must be true when it is
+// written. That it will acknowledge is said only while the version of sync stands that names it a member: the primary may
+// take it out at any moment, and a follower that was frozen since its decision would complete commits as nobody.
+func confirmation(n roles.Node, sync roles.Sync, keys cluster.Keys) (roles.Node, []election.Op) {
 	n.Receiver, n.Armed, n.Confirms, n.Caught = "", false, nil, false
-	return a.record.write(ctx, n)
+	if !n.ArmedWanted {
+		return n, nil
+	}
+	return n, []election.Op{election.CheckIndex(keys.Sync(), sync.Ver)}
 }
 
 // compare reads this node's position and then the primary's history, in that order. What the primary lacks is archived

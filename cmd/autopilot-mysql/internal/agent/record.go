@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,39 +42,57 @@ type record struct {
 	kick   chan struct{}
 }
 
-// write publishes n and returns once it is readable by all.
-func (r *record) write(ctx context.Context, n roles.Node) error {
+// write publishes n and returns once it is readable by all. With conditions it is published only if they hold, in the same
+// transaction; when they do not, the error is errNotNow.
+func (r *record) write(ctx context.Context, n roles.Node, conditions ...election.Op) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.mu.Lock()
 	r.wanted, r.at = &n, time.Now() // nothing older may be written after it
 	r.mu.Unlock()
-	return r.put(ctx, n)
+	err := r.put(ctx, n, conditions...)
+	if errors.Is(err, errNotNow) {
+		r.mu.Lock()
+		r.wanted = nil // the next turn says what is true instead
+		r.mu.Unlock()
+	}
+	return err
 }
 
-func (r *record) put(ctx context.Context, n roles.Node) error {
+func (r *record) put(ctx context.Context, n roles.Node, conditions ...election.Op) error {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	key, owner, value := r.keys.Node(n.Inc), r.session.ID(), cluster.Encode(n)
 	if owner == "" {
 		return errors.New("write node record: there is no session yet")
 	}
-	if spoilt := r.spoilt.Swap(false); !spoilt && key == r.key && owner == r.owner && bytes.Equal(value, r.written) {
+	if spoilt := r.spoilt.Swap(false); !spoilt && len(conditions) == 0 && key == r.key && owner == r.owner && bytes.Equal(value, r.written) {
 		return r.forgetStale(ctx)
 	}
 	if r.key != "" && r.key != key {
 		r.stale = r.key
 	}
 	r.written = nil
-	ok, err := r.session.Acquire(ctx, key, value)
-	if err != nil {
+	if err := r.send(ctx, key, owner, value, conditions); err != nil {
 		return err
-	}
-	if !ok {
-		return errors.New("write node record: another session holds it; is there a second node of this name?")
 	}
 	r.key, r.owner, r.written = key, owner, value
 	return r.forgetStale(ctx)
+}
+
+func (r *record) send(ctx context.Context, key, owner string, value []byte, conditions []election.Op) error {
+	if len(conditions) > 0 {
+		ok, why, err := r.store.Txn(ctx, append(slices.Clone(conditions), election.Lock(key, owner, value))...)
+		if err == nil && !ok {
+			err = fmt.Errorf("write node record: refused: %s: %w", why, errNotNow)
+		}
+		return err
+	}
+	ok, err := r.session.Acquire(ctx, key, value)
+	if err == nil && !ok {
+		err = errors.New("write node record: another session holds it; is there a second node of this name?")
+	}
+	return err
 }
 
 // forgetStale removes the record of the former incarnation, which is no more. It is repeated until it is known to be gone.

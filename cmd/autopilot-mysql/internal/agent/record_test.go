@@ -79,6 +79,54 @@ func TestNothingOlderIsWrittenAfterAConfirmation(t *testing.T) {
 	}
 }
 
+// A follower decided to acknowledge, and was frozen. The primary took it out meanwhile.
+func TestNobodySaysThatItAcknowledgesOnceItIsNoMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		r := newRecord(t, m)
+		sync := roles.Sync{Term: 3, Primary: "n2~1~v", Members: []roles.Inc{"n2~1~v", "n1~1~u"}, Acks: 1}
+		change := func() {
+			ok, why, err := m.Txn(t.Context(), election.CAS(r.keys.Sync(), sync.Ver, cluster.Encode(sync)))
+			require.NoError(t, err)
+			require.True(t, ok, why)
+			sync = seen(t, m, r.keys).Sync
+		}
+		say := func(sync roles.Sync, armed bool) (bool, error) {
+			n, conditions := confirmation(roles.Node{Inc: "n1~1~u", Name: "n1", Follows: "n2~1~v", FollowTerm: 3, ArmedWanted: armed}, sync, r.keys)
+			err := r.write(t.Context(), n, conditions...)
+			synctest.Wait()
+			time.Sleep(3 * time.Second) // whatever is still wanted is written each second
+			return seen(t, m, r.keys).Nodes["n1~1~u"].ArmedWanted, err
+		}
+		inBackground(t, r)
+		change()
+		armed, err := say(sync, false)
+		require.NoError(t, err)
+		require.False(t, armed)
+
+		decided := sync
+		sync.Members = sync.Members[:1]
+		change()
+		armed, err = say(decided, true)
+		require.ErrorIs(t, err, errNotNow)
+		require.False(t, armed)
+		armed, err = say(decided, false)
+		require.NoError(t, err, "what harms nobody needs no condition")
+		require.False(t, armed)
+
+		sync.Members = decided.Members
+		change()
+		armed, err = say(sync, true)
+		require.NoError(t, err)
+		require.True(t, armed)
+		sync.Acks = 0
+		change()
+		armed, err = say(decided, true)
+		require.ErrorIs(t, err, errNotNow, "the same words again")
+		require.True(t, armed)
+	})
+}
+
 func TestWhatOnlyPeopleLookAtMayWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := election.NewMemory()
