@@ -39,7 +39,7 @@ func (a *agent) writeRecords(p *proc) {
 	for {
 		if a.wanted != nil && !a.written {
 			n := *a.wanted
-			if a.putRecord(p, n) == nil && a.wanted.Inc == n.Inc {
+			if a.putRecord(p, n) == nil && a.wanted != nil && a.wanted.Inc == n.Inc {
 				a.written = true
 			}
 		}
