@@ -9,9 +9,13 @@ import (
 // The operations that may be waiting to be done. The last ones are second halves.
 var ops = []roles.Op{"", roles.StartMysqld, roles.StopMysqld, roles.Restore, roles.Fence, roles.SealReceive, roles.PublishSeal, roles.Acquire, roles.Drain,
 	roles.Promote, roles.Release, roles.FollowOp, roles.Confirm, roles.Unlock, roles.Lock, roles.LockAll, roles.WriteSync, roles.SetK, roles.Ask, roles.Marker,
-	roles.TakeBack, recordPromotion, receiveFrom, letClientsIn}
+	roles.TakeBack, recordPromotion, receiveFrom, letClientsIn,
+	roles.PlanHandover, roles.DropHandover, roles.MoveRequest, roles.Throttle, roles.Prepare, roles.Unprepare, roles.Chain, roles.MakeOffer,
+	roles.TakeWritesBack, roles.TakeOver, reopen, takeLock}
 
 const (
+	reopen          roles.Op = "reopen"
+	takeLock        roles.Op = "take-lock"
 	recordPromotion roles.Op = "record-promotion"
 	receiveFrom     roles.Op = "receive"
 	letClientsIn    roles.Op = "let-clients-in"
@@ -39,6 +43,8 @@ type seenBy struct {
 	n       uint8
 	node    node
 	streams [nodes]bool
+	request uint8
+	target  int8
 	g       guess
 }
 
@@ -59,7 +65,7 @@ func (s *state) decide(n int, g guess, e *explorer) {
 	if x.session == 0 { // it notices, and gets another one
 		x.session = sessionNow
 	}
-	q := seenBy{s.lock, s.holder, s.lastHad, s.sync, s.cards, s.seals, uint8(n), *x, [nodes]bool{}, g}
+	q := seenBy{s.lock, s.holder, s.lastHad, s.sync, s.cards, s.seals, uint8(n), *x, [nodes]bool{}, s.request, s.target, g}
 	for i := range nodes {
 		q.streams[i] = s.in[i].there && int(s.in[i].src) == n || s.late[i].there && int(s.late[i].src) == n
 	}
@@ -75,7 +81,7 @@ func (s *state) decide(n int, g guess, e *explorer) {
 	case 1:
 		s.become(n, r.to)
 	case 2:
-		s.open(n, r.k)
+		s.open(n, r.k, e.m)
 	case 3:
 		s.fail(noRule)
 	}
@@ -89,7 +95,8 @@ func (s *state) decide(n int, g guess, e *explorer) {
 
 // slowly are the operations whose effect may come long after the decision. The others look again themselves when they begin.
 var slowly = func() (out [64]bool) {
-	for _, o := range []roles.Op{roles.Unlock, roles.SetK, roles.WriteSync, roles.TakeBack, roles.FollowOp, recordPromotion, receiveFrom, letClientsIn} {
+	for _, o := range []roles.Op{roles.Unlock, roles.SetK, roles.WriteSync, roles.TakeBack, roles.FollowOp, recordPromotion, receiveFrom, letClientsIn,
+		roles.Chain, roles.MakeOffer, roles.TakeWritesBack, reopen, takeLock} {
 		out[opNumber(o)] = true
 	}
 	return out
@@ -123,7 +130,7 @@ func (s *state) ask(n int, g guess, m mutation) (r reply) {
 		return r
 	}
 	st := d.Steps[0]
-	a := act{op: opNumber(st.Op), k: uint8(st.K), session: x.session}
+	a := act{op: opNumber(st.Op), k: uint8(st.K), session: x.session, from: -1}
 	if st.Node != "" {
 		switch st.Op {
 		case roles.Lock: // a bare name
@@ -133,8 +140,17 @@ func (s *state) ask(n int, g guess, m mutation) (r reply) {
 		}
 	}
 	switch st.Op {
-	case roles.WriteSync, roles.TakeBack:
+	case roles.WriteSync, roles.TakeBack, roles.TakeWritesBack:
 		a.sync = recordOf(st.Sync)
+	case roles.PlanHandover:
+		a.plan = planOf(st.Handing.Handover)
+	case roles.Chain:
+		a.plan = planOf(*f.View.Nodes[f.View.Sync.Primary].Handover)
+	case roles.MoveRequest:
+		a.k = 2
+		if st.Request.Final() {
+			a.k = 0
+		}
 	case roles.Ask:
 		a.what = textNumber(st.For)
 	case roles.FollowOp:
@@ -146,26 +162,28 @@ func (s *state) ask(n int, g guess, m mutation) (r reply) {
 }
 
 // open is OPEN, up to letting clients in.
-func (s *state) open(n int, k uint8) {
+func (s *state) open(n int, k uint8, m mutation) {
 	x := &s.node[n]
 	v := &x.srv
 	v.offline, v.client, v.ro = true, 0, false
 	if v.receiver != off {
 		s.stopReceiver(n)
 	}
-	v.unlocked = [nodes]bool{}
-	s.killDumps(n, -1)
+	s.lockOutAll(n, m)
 	s.setK(n, k)
-	x.agent.act = act{op: opNumber(letClientsIn), sync: s.sync}
+	x.agent.act = act{op: opNumber(letClientsIn), sync: s.sync, from: -1}
 }
 
 func (s *state) become(n int, to role) {
 	x := &s.node[n]
 	from := roleNames[x.agent.state]
-	x.agent.state, x.agent.act = to, act{}
+	x.agent.state, x.agent.act = to, act{from: -1}
 	if from == roles.Primary {
-		x.agent.openTerm, x.agent.promoted, x.agent.checkpoints, x.agent.leading = 0, 0, [3]question{}, record{}
+		x.agent.openTerm, x.agent.promoted, x.agent.checkpoints, x.agent.leading, x.agent.plan, x.agent.took = 0, 0, [3]question{}, record{}, plan{}, false
 		s.fence(n)
+	}
+	if r := roleNames[to]; r != roles.Replica && r != roles.Standby {
+		x.agent.ready, x.agent.chain = 0, chain{}
 	}
 	switch roleNames[to] {
 	case roles.Failover, roles.RestoreSnapshot:
@@ -188,9 +206,13 @@ func (s *state) fence(n int) {
 	v.ro = true
 }
 
-// opened is told when a term begins to serve.
+// opened is told when a term begins to serve. One that comes late, when a newer term is open already, because its node has
+// not noticed that its session ended, serves nobody but readers: what it acknowledges is checked like anything else.
 func (s *state) opened(n int, term uint8) {
-	if term <= s.openTerm && !(term == s.openTerm && n == int(s.opener)) {
+	switch {
+	case term < s.openTerm:
+		return
+	case term == s.openTerm && n != int(s.opener):
 		s.fail(termTwice)
 	}
 	v := &s.node[n].srv
@@ -219,12 +241,14 @@ func (s *state) adopt(n int) {
 func (s *state) land(a act, n int) {
 	mine := s.lock == int8(n) && s.holder == a.session && a.session != 0
 	switch ops[a.op] {
-	case roles.WriteSync, recordPromotion:
+	case roles.WriteSync, recordPromotion, roles.TakeWritesBack:
 		if mine {
 			s.cas(a.sync)
 		}
 	case roles.TakeBack:
 		s.takeBack(a, n)
+	case takeLock:
+		s.takeLock(a, n)
 	}
 }
 
@@ -242,7 +266,7 @@ func (s *state) takeBack(a act, n int) bool {
 // sendable says whether an act may still take effect after its agent's death.
 func (a act) sendable() bool {
 	switch ops[a.op] {
-	case roles.WriteSync, recordPromotion, roles.TakeBack:
+	case roles.WriteSync, recordPromotion, roles.TakeBack, roles.TakeWritesBack, takeLock:
 		return true
 	}
 	return false
@@ -252,7 +276,7 @@ func (a act) sendable() bool {
 func (s *state) perform(n int, g guess, m mutation) {
 	x := &s.node[n]
 	a, v := x.agent.act, &x.srv
-	x.agent.act = act{}
+	x.agent.act = act{from: -1}
 	switch ops[a.op] {
 	case roles.StartMysqld:
 		if !v.up {
@@ -305,7 +329,9 @@ func (s *state) perform(n int, g guess, m mutation) {
 			s.publish(n)
 		}
 	default:
-		s.serve(n, a, v)
+		if !s.handOver(n, a, g) {
+			s.serve(n, a, v)
+		}
 	}
 }
 
@@ -366,6 +392,7 @@ func (s *state) letClientsIn(n int, a act, g guess) {
 	s.opened(n, a.sync.term)
 	x.srv.offline = false
 	x.agent.leading, x.agent.openTerm, x.agent.checkpoints, x.agent.follow = a.sync, a.sync.term, [3]question{}, follow{}
+	x.agent.took, x.agent.ready, x.agent.chain = x.agent.spareTerm == a.sync.term, 0, chain{}
 	x.agent.state = roleOf(roles.Primary)
 	s.publish(n)
 }

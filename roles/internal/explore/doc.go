@@ -7,5 +7,6 @@
 // time, so what holds here holds at every speed. Between a decision and its effect anything may happen, an effect on Consul
 // may come after its agent's death, and a process that is never scheduled is a frozen one.
 //
-// What is not here is in the simulation next door, which is random: hand-overs, Consul's data lost, snapshots, operators.
+// A switchover may be asked for, and some explorations begin in the middle of one, because its whole way is long. What is
+// not here is in the simulation next door, which is random: Consul's data lost, snapshots, all else that operators ask for.
 package explore

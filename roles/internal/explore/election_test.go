@@ -59,7 +59,7 @@ func (s *state) promote(n int, m mutation) {
 	if !e.Win || !s.holds(n) || s.seals[n].pos != x.srv.position() || x.srv.undrained() != 0 {
 		return
 	}
-	x.agent.act = act{op: opNumber(recordPromotion), sync: recordOf(e.Next), session: x.session}
+	x.agent.act = act{from: -1, op: opNumber(recordPromotion), sync: recordOf(e.Next), session: x.session}
 }
 
 func (s *state) recordPromotion(n int, a act) {
@@ -107,7 +107,7 @@ func (s *state) follow(n int, a act, m mutation) {
 	next := follow{a.node, a.term, a.armed}
 	v := &x.srv
 	if v.source == int8(h) && v.receiver != off && v.armedWanted == a.armed && (v.receiver == on && v.armed) == a.armed && !v.offline {
-		x.agent.follow = next
+		x.agent.follow, x.agent.chain = next, chain{}
 		return
 	}
 	if v.srcOn {
@@ -123,10 +123,9 @@ func (s *state) follow(n int, a act, m mutation) {
 		x.agent.follow = follow{}
 		return
 	}
-	x.agent.follow = next
-	s.publish(n)
-	s.cards[n].rid, s.cards[n].armed, s.cards[n].answers, s.cards[n].caught = 0, false, [3]answer{}, false
-	x.agent.act = act{op: opNumber(receiveFrom), node: a.node, armed: a.armed}
+	x.agent.follow, x.agent.chain = next, chain{}
+	s.publishStopped(n)
+	x.agent.act = act{from: -1, op: opNumber(receiveFrom), node: a.node, armed: a.armed}
 }
 
 // validPrimary is roles.View.ValidPrimary.

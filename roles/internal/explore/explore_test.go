@@ -107,25 +107,11 @@ func (e *explorer) run(s state) *result {
 // recover lets everything but faults happen, in turn, and says what does not get well.
 func recover(s state, e *explorer) (string, []string) {
 	s.left = left{writes: min(1, uint8(len(log{}.at))-s.made)}
-	s.flight, s.sender = act{}, -1
+	s.flight, s.sender = act{from: -1}, -1
 	var story []string
 	for range 60 {
 		before := s
-		for n := range nodes {
-			for range 3 {
-				s.settleDown(&story)
-				moved := false
-				s.visitNode(n, e, true, func(what string, do func(*state)) {
-					t := s
-					if do(&t); !moved && t != s && !strings.HasPrefix(what, "a client") {
-						moved, s = true, t
-						s.tidy()
-						s.check()
-						story = append(story, "  "+what)
-					}
-				})
-			}
-		}
+		s.everybodyMoves(e, &story)
 		if s.broken != 0 {
 			return wrongs[s.broken], story
 		}
@@ -140,6 +126,30 @@ func recover(s state, e *explorer) (string, []string) {
 		s.waited = s == before
 	}
 	return s.well(), story
+}
+
+// everybodyMoves lets each node do three things, and all data travel in between.
+func (s *state) everybodyMoves(e *explorer, story *[]string) {
+	for n := range nodes {
+		for range 3 {
+			s.settleDown(story)
+			s.moves(n, e, story)
+		}
+	}
+}
+
+// moves lets node n do the first thing it would.
+func (s *state) moves(n int, e *explorer, story *[]string) {
+	moved := false
+	s.visitNode(n, e, true, func(what string, do func(*state)) {
+		t := *s
+		if do(&t); !moved && t != *s && !strings.HasPrefix(what, "a client") {
+			moved, *s = true, t
+			s.tidy()
+			s.check()
+			*story = append(*story, "  "+what)
+		}
+	})
 }
 
 // settleDown lets all data travel.
@@ -222,33 +232,51 @@ type bound struct {
 	term  uint8 // states beyond this term are not followed
 	acks  uint8
 	whole int // how many states there are; 0: more than anybody has counted
+	// after is how far a hand-over has come when it begins; nil: there is none.
+	after func(*state) bool
+}
+
+func (b bound) begin() state {
+	if b.after != nil {
+		return handingOver(b.left, b.acks, b.after)
+	}
+	return atWork(b.left, b.acks)
 }
 
 func bounds() []bound {
 	return []bound{
-		{"a write", left{writes: 1}, 2, 1, 26},
-		{"a broken stream", left{cuts: 1}, 2, 1, 1_742},
-		{"two acks, a broken stream", left{cuts: 1}, 2, 2, 2_338},
-		{"a write and a broken stream", left{writes: 1, cuts: 1}, 2, 1, 59_452},
-		{"two acks, a write and a broken stream", left{writes: 1, cuts: 1}, 2, 2, 91_970},
-		{"two broken streams", left{cuts: 2}, 2, 1, 313_903},
-		{"a killed agent", left{agents: 1}, 2, 1, 489_294},
-		{"two writes and a broken stream", left{writes: 2, cuts: 1}, 2, 1, 651_612},
-		{"a lost session", left{ends: 1}, 2, 1, 690_846},
-		{"a killed mysqld", left{kills: 1}, 2, 1, 806_719},
-		{"a power cut", left{powers: 1}, 2, 1, 1_616_476},
-		{"a write and two broken streams", left{writes: 1, cuts: 2}, 2, 1, 12_034_707},
-		{"a write and a lost session", left{writes: 1, ends: 1}, 2, 1, 0},
-		{"a write and a power cut", left{writes: 1, powers: 1}, 3, 1, 0},
-		{"a write, a broken stream and a lost session", left{writes: 1, cuts: 1, ends: 1}, 3, 1, 0},
-		{"two writes and a lost session", left{writes: 2, ends: 1}, 2, 1, 0},
-		{"two lost sessions", left{writes: 1, ends: 2}, 3, 1, 0},
-		{"a write, a power cut and a lost session", left{writes: 1, powers: 1, ends: 1}, 3, 1, 0},
-		{"two power cuts", left{writes: 1, powers: 2}, 3, 1, 0},
-		{"a killed agent, a killed mysqld and a lost session", left{writes: 1, agents: 1, kills: 1, ends: 1}, 3, 1, 0},
-		{"two writes, a broken stream and two lost sessions", left{writes: 2, cuts: 1, ends: 2}, 4, 1, 0},
-		{"two acks, a write and a lost session", left{writes: 1, ends: 1}, 3, 2, 0},
-		{"two acks, a write and two power cuts", left{writes: 1, powers: 2}, 3, 2, 0},
+		{"a write", left{writes: 1}, 2, 1, 26, nil},
+		{"a broken stream", left{cuts: 1}, 2, 1, 1_742, nil},
+		{"two acks, a broken stream", left{cuts: 1}, 2, 2, 2_338, nil},
+		{"a write and a broken stream", left{writes: 1, cuts: 1}, 2, 1, 59_452, nil},
+		{"two acks, a write and a broken stream", left{writes: 1, cuts: 1}, 2, 2, 91_970, nil},
+		{"two broken streams", left{cuts: 2}, 2, 1, 313_903, nil},
+		{"a killed agent", left{agents: 1}, 2, 1, 489_294, nil},
+		{"two writes and a broken stream", left{writes: 2, cuts: 1}, 2, 1, 651_612, nil},
+		{"a lost session", left{ends: 1}, 2, 1, 690_846, nil},
+		{"a killed mysqld", left{kills: 1}, 2, 1, 806_719, nil},
+		{"a power cut", left{powers: 1}, 2, 1, 1_616_476, nil},
+		{"a write and two broken streams", left{writes: 1, cuts: 2}, 2, 1, 12_034_707, nil},
+		{"a write and a lost session", left{writes: 1, ends: 1}, 2, 1, 0, nil},
+		{"a write and a power cut", left{writes: 1, powers: 1}, 3, 1, 0, nil},
+		{"a write, a broken stream and a lost session", left{writes: 1, cuts: 1, ends: 1}, 3, 1, 0, nil},
+		{"two writes and a lost session", left{writes: 2, ends: 1}, 2, 1, 0, nil},
+		{"two lost sessions", left{writes: 1, ends: 2}, 3, 1, 0, nil},
+		{"a write, a power cut and a lost session", left{writes: 1, powers: 1, ends: 1}, 3, 1, 0, nil},
+		{"two power cuts", left{writes: 1, powers: 2}, 3, 1, 0, nil},
+		{"a killed agent, a killed mysqld and a lost session", left{writes: 1, agents: 1, kills: 1, ends: 1}, 3, 1, 0, nil},
+		{"two writes, a broken stream and two lost sessions", left{writes: 2, cuts: 1, ends: 2}, 4, 1, 0, nil},
+		{"two acks, a write and a lost session", left{writes: 1, ends: 1}, 3, 2, 0, nil},
+		{"two acks, a write and two power cuts", left{writes: 1, powers: 2}, 3, 2, 0, nil},
+		{"a switchover and a write", left{writes: 1, orders: 1}, 3, 1, 0, nil},
+		{"two acks, a switchover and a write", left{writes: 1, orders: 1}, 3, 2, 0, nil},
+		{"prepared, a write", left{writes: 1}, 3, 1, 0, prepared},
+		{"turned, a write and a broken stream", left{writes: 1, cuts: 1}, 3, 1, 0, turned},
+		{"offered, a write and a lost session", left{writes: 1, ends: 1}, 3, 1, 0, offered},
+		{"offered, a write and a power cut", left{writes: 1, powers: 1}, 3, 1, 0, offered},
+		{"two acks, offered, a write and a lost session", left{writes: 1, ends: 1}, 3, 2, 0, offered},
+		{"accepted, a write and a killed agent", left{writes: 1, agents: 1}, 3, 1, 0, accepted},
+		{"accepted, a write and a killed mysqld", left{writes: 1, kills: 1}, 3, 1, 0, accepted},
 	}
 }
 
@@ -270,7 +298,7 @@ func TestEveryState(t *testing.T) {
 			settings.Acks = int(b.acks)
 			e := &explorer{maxTerm: b.term, limit: limit, every: 64}
 			began := time.Now()
-			r := e.run(atWork(b.left, b.acks))
+			r := e.run(b.begin())
 			if r != nil {
 				require.Fail(t, r.wrong, "%s", strings.Join(r.story, "\n"))
 			}

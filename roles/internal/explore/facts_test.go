@@ -114,7 +114,7 @@ func (c card) real() roles.Node {
 			n.Confirms = append(n.Confirms, roles.Confirmation{Seq: uint64(a.seq), Receiver: ridNames[c.inc.node()][a.rid]})
 		}
 	}
-	n.Checkpoints = realQuestions(c.checkpoints)
+	n.Checkpoints, n.Handover, n.Ready, n.Drained, n.Chained = realQuestions(c.checkpoints), c.plan.real(), uint64(c.ready), uint64(c.drained), c.chain.real()
 	if c.alive {
 		n.Session = "s"
 	}
@@ -141,6 +141,10 @@ func end(of inc, at uint8) roles.BinlogPos {
 func (s *state) view() roles.View {
 	v := roles.View{OK: true, Cluster: theCluster, Sync: s.sync.real(), Seals: make(map[roles.Inc]roles.Seal, nodes), Nodes: make(map[roles.Inc]roles.Node, nodes)}
 	v.Leader.Holder = incNames[s.lastHad]
+	if s.request != 0 {
+		state := []roles.RequestState{1: roles.RequestOpen, 2: roles.RequestRunning}[s.request]
+		v.Requests = []roles.Request{{ID: theRequest, Kind: roles.RequestSwitchover, Node: nodeNames[s.target], State: state, Ver: 1}}
+	}
 	if s.lock >= 0 {
 		v.Leader.Session = sessionNames[s.lock][s.holder]
 	}
@@ -191,7 +195,12 @@ func (s *state) mysql(n int) roles.MySQL {
 
 // guess is what a decision takes time for: whether a lease that cannot be renewed any more still seems to hold, and
 // whether ackers that do not stream have been silent for long.
-type guess struct{ lease, silent bool }
+//
+// time is how long a hand-over has taken: 0 little, 1 longer than it waits for followers, 2 longer than it may.
+type guess struct {
+	lease, silent bool
+	time          uint8
+}
 
 // facts are what node n sees now.
 func (s *state) facts(n int, g guess) roles.Facts {
@@ -204,6 +213,10 @@ func (s *state) facts(n int, g guess) roles.Facts {
 	}
 	if x.disk.condemned {
 		f.Disk.Data = roles.DataCondemned
+	}
+	f.Ready, f.Chained, f.Handing = uint64(x.agent.ready), x.agent.chain.real(), s.handing(n, g)
+	if x.agent.took {
+		f.TookOver = &roles.TookOver{Request: theRequest}
 	}
 	mine := s.holds(n)
 	f.Lease = roles.Lease{Held: mine || g.lease, Provable: mine || g.lease, Session: sessionNames[n][x.session]}
@@ -249,5 +262,15 @@ func (s *state) publish(n int) {
 	case roles.Replica, roles.Standby:
 		c.healthy = v.up && v.source >= 0 && v.receiver == on
 	}
+	c.plan, c.ready, c.chain = x.agent.plan, x.agent.ready, x.agent.chain
 	s.cards[n] = c
+	if c.ready != 0 {
+		s.cards[n].drained = uint8(roles.DrainedFor(s.facts(n, guess{})))
+	}
+}
+
+// publishStopped writes it before another receiver is begun.
+func (s *state) publishStopped(n int) {
+	s.publish(n)
+	s.cards[n].rid, s.cards[n].armed, s.cards[n].answers, s.cards[n].caught = 0, false, [3]answer{}, false
 }

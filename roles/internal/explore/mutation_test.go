@@ -23,6 +23,7 @@ type mutation struct {
 	sealEarly          bool
 	rebootVoidsNothing bool
 	armsOnAnyRecord    bool
+	opensWithStrangers bool
 }
 
 // ballots makes a mutation of what elections see.
@@ -48,34 +49,36 @@ func written(name string, change func(roles.Facts, *roles.Step)) mutation {
 // whole table of the protocol is tried in the simulation next door.
 func caught() []struct {
 	mutation
-	left left
+	from state
 } {
 	type row = struct {
 		mutation
-		left left
+		from state
 	}
+	work := func(l left) state { return atWork(l, 1) }
 	return []row{
-		{ballots("no quorum", func(v *roles.View) { v.Sync.Acks = len(v.Sync.Ackers()) + 1 }), left{writes: 1, ends: 1}},
-		{ballots("one vote fewer", func(v *roles.View) { v.Sync.Acks++ }), left{writes: 1, ends: 1}},
-		{mutation{name: "a reboot voids nothing", rebootVoidsNothing: true}, left{writes: 1, powers: 1}},
+		{ballots("no quorum", func(v *roles.View) { v.Sync.Acks = len(v.Sync.Ackers()) + 1 }), work(left{writes: 1, ends: 1})},
+		{ballots("one vote fewer", func(v *roles.View) { v.Sync.Acks++ }), work(left{writes: 1, ends: 1})},
+		{mutation{name: "a reboot voids nothing", rebootVoidsNothing: true}, work(left{writes: 1, powers: 1})},
 		{mutation{name: "seal before the receiver stopped", sealEarly: true, tamper: func(s roles.State, f *roles.Facts) {
 			if s == roles.Failover {
 				f.MySQL.Receiver = roles.Off
 			}
-		}}, left{writes: 1, ends: 1}},
+		}}, work(left{writes: 1, ends: 1})},
 		{written("removed while the others lag", func(f roles.Facts, s *roles.Step) {
 			if strings.HasPrefix(s.For, "remove ") {
 				who, _, _ := strings.Cut(strings.TrimPrefix(s.For, "remove "), " ")
 				*s = roles.Step{Op: roles.WriteSync, Sync: f.View.Sync.Without(roles.Inc(who)), Why: "MUTATION"}
 			}
-		}), left{writes: 1, cuts: 1}},
+		}), work(left{writes: 1, cuts: 1})},
 		{written("source off before the record", func(f roles.Facts, s *roles.Step) {
 			if s.Op == roles.WriteSync && len(s.Sync.Members) == 1 && f.MySQL.K > 0 {
 				*s = roles.Step{Op: roles.SetK, Why: "MUTATION"}
 			}
-		}), left{writes: 1, cuts: 2}},
-		{mutation{name: "armed on a record that is no more", armsOnAnyRecord: true}, left{writes: 1, cuts: 1}},
-		{written("let go by its own word", letGoByItsWord), left{writes: 1, cuts: 1}},
+		}), work(left{writes: 1, cuts: 2})},
+		{mutation{name: "armed on a record that is no more", armsOnAnyRecord: true}, work(left{writes: 1, cuts: 1})},
+		{written("let go by its own word", letGoByItsWord), work(left{writes: 1, cuts: 1})},
+		{mutation{name: "an ordinary OPEN spares chained nodes", opensWithStrangers: true}, handingOver(left{writes: 1, ends: 1}, 1, offered)},
 	}
 }
 
@@ -108,7 +111,7 @@ func TestMutationsShow(t *testing.T) {
 				t.Skip("not asked for")
 			}
 			e := &explorer{m: c.mutation, maxTerm: 3, limit: 300_000}
-			r := e.run(atWork(c.left, 1))
+			r := e.run(c.from)
 			require.NotNil(t, r, "nobody noticed in %d states", len(e.seen))
 			t.Logf("%s, after %d states:\n%s", r.wrong, len(e.seen), strings.Join(r.story, "\n"))
 		})

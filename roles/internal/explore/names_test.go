@@ -32,12 +32,15 @@ func (s *state) rename() {
 	}
 	ver(&s.flight.sync.ver)
 	for n := range nodes {
-		ver(&s.node[n].agent.act.sync.ver)
-		ver(&s.node[n].agent.leading.ver)
+		ver(&s.cards[n].plan.ver)
+		for _, v := range []*uint8{&s.node[n].agent.act.sync.ver, &s.node[n].agent.act.plan.ver, &s.node[n].agent.leading.ver, &s.node[n].agent.plan.ver} {
+			ver(v)
+		}
 	}
 	s.eachQuestion(func(q *question) { q.what = q.what.at(now) })
 	ver(&s.sync.ver)
 	s.renameQuestions()
+	s.renamePlans()
 }
 
 // renameSessions: the lock is held by a living session, or free.
@@ -50,6 +53,15 @@ func (s *state) renameSessions() {
 			return sessionNow
 		}
 		return sessionOld
+	}
+	acts := []*act{&s.flight}
+	for n := range nodes {
+		acts = append(acts, &s.node[n].agent.act)
+	}
+	for _, a := range acts {
+		if a.from >= 0 {
+			a.prev = name(s.node[a.from].session, a.prev)
+		}
 	}
 	for n := range nodes {
 		x := &s.node[n]
@@ -140,6 +152,58 @@ func (s *state) renameQuestions() {
 	}
 }
 
+// planOld is the number of a hand-over that is no more.
+const planOld uint8 = 15
+
+// eachPlan calls with every hand-over there is, and then with every mention of one.
+func (s *state) eachPlan(is, said func(*uint8)) {
+	for n := range nodes {
+		is(&s.node[n].agent.plan.seq)
+		is(&s.cards[n].plan.seq)
+	}
+	for n := range nodes {
+		x, c := &s.node[n], &s.cards[n]
+		for _, p := range []*uint8{&x.agent.ready, &x.agent.chain.seq, &x.agent.act.plan.seq, &c.ready, &c.drained, &c.chain.seq} {
+			said(p)
+		}
+	}
+}
+
+func (s *state) renamePlans() {
+	var to [16]uint8
+	last := uint8(0)
+	rename := func(p *uint8) {
+		switch {
+		case *p == 0:
+		case to[*p] == 0:
+			*p = planOld
+		default:
+			*p = to[*p]
+		}
+	}
+	s.eachPlan(func(p *uint8) {
+		if *p != 0 && to[*p] == 0 {
+			last++
+			to[*p] = last
+		}
+		rename(p)
+	}, rename)
+	s.eachQuestion(func(q *question) { q.what = q.what.forPlan(rename) })
+}
+
+// freshPlan is a number that no hand-over has or had.
+func (s *state) freshPlan() uint8 {
+	last := uint8(0)
+	seen := func(p *uint8) {
+		if *p != planOld {
+			last = max(last, *p)
+		}
+	}
+	s.eachPlan(seen, seen)
+	s.eachQuestion(func(q *question) { p := names[q.what.index()].plan; seen(&p) })
+	return last + 1
+}
+
 // freshSeq is a number that no question has, and no answer to one that is forgotten since the last step.
 func (s *state) freshSeq() uint8 {
 	last := uint8(0)
@@ -155,13 +219,14 @@ func (s *state) freshSeq() uint8 {
 // A text may name a version of the record, and a start of a receiver.
 var (
 	versionIn  = regexp.MustCompile(` at (\d+)`)
+	planIn     = regexp.MustCompile(`for hand-over (\d+)`)
 	receiverIn = regexp.MustCompile(`receiver ([abc])\.(\d+)`)
 )
 
 // named is what a text names; zeros if nothing.
 type named struct {
-	ver, rid uint8
-	node     int8 // -1
+	ver, rid, plan uint8
+	node           int8 // -1
 }
 
 var names = []named{{node: -1}} // by text
@@ -170,6 +235,9 @@ func namesIn(s string) named {
 	x := named{node: -1}
 	if m := versionIn.FindStringSubmatch(s); m != nil {
 		x.ver = number(m[1])
+	}
+	if m := planIn.FindStringSubmatch(s); m != nil {
+		x.plan = number(m[1])
 	}
 	if m := receiverIn.FindStringSubmatch(s); m != nil {
 		x.node, x.rid = int8(nameNumber(m[1])), number(m[2])
@@ -202,6 +270,9 @@ func (t text) as(x named) text {
 	to, ok := textsAs[id]
 	if !ok {
 		s := versionIn.ReplaceAllString(texts[i], " at "+strconv.Itoa(int(x.ver)))
+		if x.plan != 0 {
+			s = planIn.ReplaceAllString(s, "for hand-over "+strconv.Itoa(int(x.plan)))
+		}
 		if x.node >= 0 {
 			s = receiverIn.ReplaceAllString(s, "receiver ${1}."+strconv.Itoa(int(x.rid)))
 		}
@@ -232,5 +303,15 @@ func (t text) by(n int, name func(uint8) uint8) text {
 		return t
 	}
 	x.rid = name(x.rid)
+	return t.as(x)
+}
+
+// forPlan renames the hand-over in t.
+func (t text) forPlan(rename func(*uint8)) text {
+	x := names[t.index()]
+	if x.plan == 0 {
+		return t
+	}
+	rename(&x.plan)
 	return t.as(x)
 }

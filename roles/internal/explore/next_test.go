@@ -8,14 +8,14 @@ import (
 
 // atWork is a cluster at work: a leads, b and c acknowledge, and each write is on so many of them.
 func atWork(l left, acks uint8) state {
-	s := state{lock: 0, holder: sessionNow, lastHad: mkInc(0, 0), sync: record{ver: 1, term: 1, primary: mkInc(0, 0), acks: acks}, openTerm: 1, left: l, sender: -1}
+	s := state{lock: 0, holder: sessionNow, lastHad: mkInc(0, 0), sync: record{ver: 1, term: 1, primary: mkInc(0, 0), acks: acks}, openTerm: 1, left: l, flight: act{from: -1}, sender: -1, target: -1}
 	for n := range nodes {
 		s.sync.members |= 1 << mkInc(n, 0)
 	}
 	for n := range nodes {
 		x := &s.node[n]
 		x.disk = disk{promised: 1, lastTerm: 1}
-		x.session = sessionNow
+		x.session, x.agent.act.from = sessionNow, -1
 		x.agent.alive = true
 		v := &x.srv
 		*v = server{up: true, ro: true, source: -1}
@@ -60,10 +60,10 @@ func (s *state) visit(e *explorer, calm bool, yield func(to *state, what string)
 	if s.sender >= 0 && !calm {
 		try("a request of "+nodeNames[s.sender]+", which is dead, arrives", func(t *state) {
 			a, n := t.flight, int(t.sender)
-			t.flight, t.sender = act{}, -1
+			t.flight, t.sender = act{from: -1}, -1
 			t.land(a, n)
 		})
-		try("a request of "+nodeNames[s.sender]+" is lost", func(t *state) { t.flight, t.sender = act{}, -1 })
+		try("a request of "+nodeNames[s.sender]+" is lost", func(t *state) { t.flight, t.sender = act{from: -1}, -1 })
 	}
 }
 
@@ -74,17 +74,25 @@ func (s *state) visitNode(n int, e *explorer, calm bool, try func(string, func(*
 		try(name+" starts", func(t *state) { t.revive(n) })
 	case x.agent.act.op == 0:
 		leads := roleNames[x.agent.state] == roles.Primary
-		for _, g := range []guess{{false, true}, {true, true}, {false, false}, {true, false}} {
+		for _, g := range []guess{{silent: true}, {lease: true, silent: true}, {}, {lease: true}} {
 			switch {
 			case calm && g.lease != leads, !calm && g.lease && (s.holds(n) || !leads && x.agent.promoted == 0), !g.silent && !leads, calm && leads && g.silent != s.waited:
 				continue
 			}
 			try(name+" looks", func(t *state) { t.decide(n, g, e) })
 		}
+		if leads && x.agent.plan.to != 0 {
+			for _, g := range []guess{{time: 1}, {time: 2}} {
+				if calm && (g.time != 2 || !s.waited) {
+					continue
+				}
+				try(name+" looks, after some time", func(t *state) { t.decide(n, g, e) })
+			}
+		}
 	default:
 		op := ops[x.agent.act.op]
 		try(fmt.Sprintf("%s: %s", name, op), func(t *state) { t.perform(n, guess{}, e.m) })
-		if op == letClientsIn && !s.holds(n) && !calm {
+		if (op == letClientsIn || op == reopen) && !s.holds(n) && !calm {
 			try(name+": lets clients in, and does not know that the lock is gone", func(t *state) { t.perform(n, guess{lease: true}, e.m) })
 		}
 	}
@@ -148,6 +156,9 @@ func (s *state) visitFaults(n int, m mutation, try func(string, func(*state))) {
 	if s.left.agents > 0 && x.agent.alive {
 		try("FAULT kill -9 agent of "+name, func(t *state) { t.left.agents--; t.dieAgent(n) })
 	}
+	if s.left.orders > 0 && s.request == 0 && s.lock >= 0 && int(s.lock) != n {
+		try("an operator asks for a switchover to "+name, func(t *state) { t.left.orders--; t.request, t.target = 1, int8(n) })
+	}
 	if s.left.cuts > 0 && s.in[n].there {
 		try("FAULT the stream to "+name+" breaks", func(t *state) { t.left.cuts--; t.sever(n) })
 	}
@@ -168,7 +179,7 @@ func (s *state) dieAgent(n int) {
 	if x.agent.act.sendable() && s.sender < 0 {
 		s.flight, s.sender = x.agent.act, int8(n)
 	}
-	x.agent = agent{}
+	x.agent = agent{act: act{from: -1}}
 }
 
 // revive starts the agent, which ends the session before it and closes the server.
@@ -200,6 +211,10 @@ func (s *state) tidy() {
 		if roleNames[x.agent.state] != roles.Primary {
 			x.agent.leading, x.agent.checkpoints = record{}, [3]question{}
 		}
+		if x.agent.spareTerm < s.sync.term || roleNames[x.agent.state] == roles.Primary {
+			x.agent.spare, x.agent.spareTerm = 0, 0
+		}
+		x.agent.took = x.agent.took && s.request != 0
 		if s.late[n].there && !s.node[s.late[n].src].srv.srcOn {
 			s.late[n].ack = 0
 		}
@@ -208,7 +223,7 @@ func (s *state) tidy() {
 		}
 	}
 	if s.sender >= 0 && (s.flight.sync.ver != s.sync.ver || s.flight.session != s.node[s.sender].session) {
-		s.flight, s.sender = act{}, -1 // it is refused whenever it comes
+		s.flight, s.sender = act{from: -1}, -1 // it is refused whenever it comes
 	}
 	s.rename()
 }
@@ -255,6 +270,8 @@ func (s *state) well() string {
 	switch {
 	case roleNames[x.agent.state] != roles.Primary || s.incOf(p) != s.sync.primary || !x.srv.open() || !s.holds(p):
 		return "no primary is open"
+	case s.request != 0:
+		return "the operator is told nothing"
 	case int(s.sync.acks) != settings.Acks || !x.srv.srcOn || int(x.srv.k) != settings.Acks || x.srv.wait != 0:
 		return "the ack set is not in force: " + s.sync.real().String()
 	}

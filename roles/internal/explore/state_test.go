@@ -133,6 +133,27 @@ type card struct {
 	answers     [3]answer
 	open        uint8
 	checkpoints [3]question
+	plan        plan
+	ready       uint8
+	drained     uint8
+	chain       chain
+}
+
+// plan is a hand-over; to is 0 when there is none.
+type plan struct {
+	seq, term uint8
+	to        inc
+	chain     incs
+	offered   bool
+	gtid      set
+	ver       uint8
+}
+
+// chain is what a node confirms that has turned to a candidate.
+type chain struct {
+	to        inc
+	term, seq uint8
+	pos       set
 }
 
 // seal is a node's seal.
@@ -154,6 +175,10 @@ type act struct {
 	session session
 	armed   bool
 	term    uint8
+	plan    plan
+	spare   incs
+	from    int8    // whose lock a takeover takes; -1: nobody's
+	prev    session // the session it must still be held by
 }
 
 // agent is what an agent remembers; disk survives it.
@@ -168,6 +193,12 @@ type agent struct {
 	checkpoints [3]question
 	answers     [3]answer
 	act         act
+	plan        plan
+	ready       uint8
+	chain       chain
+	spare       incs
+	spareTerm   uint8
+	took        bool // the term was handed over to it
 }
 
 type disk struct {
@@ -186,7 +217,7 @@ type node struct {
 }
 
 // left is how often what may still happen.
-type left struct{ writes, ends, powers, kills, agents, cuts uint8 }
+type left struct{ writes, ends, powers, kills, agents, cuts, orders uint8 }
 
 // state is everything.
 type state struct {
@@ -201,6 +232,9 @@ type state struct {
 	late    [nodes]stream // a stream whose receiver has let go: by receiver
 	flight  act           // a request whose agent has died
 	sender  int8
+
+	request uint8 // of an operator, for a switchover: 0 none, 1 open, 2 running
+	target  int8  // the node it names
 
 	made     uint8
 	acked    set // told to clients; writes by clients
