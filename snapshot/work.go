@@ -48,25 +48,35 @@ func openWork(dest string) (*work, error) {
 }
 
 // take takes the lock. fs.ErrNotExist: the directory, or this lock, is gone.
-func (w *work) take() error {
-	name := filepath.Join(w.dir, lockName)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+func (w *work) take() (err error) {
+	w.lock, err = TakeLock(filepath.Join(w.dir, lockName), os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, ErrBusy) {
+		err = fmt.Errorf("%s: %w", w.dir, ErrBusy)
+	}
+	return err
+}
+
+// TakeLock locks a file or directory, opened with flag, until the returned file
+// is closed or the process ends. ErrBusy: another process has it, or this one.
+// fs.ErrNotExist: whoever had it removed it meanwhile, and what was locked is not
+// what the name means now.
+func TakeLock(name string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("%s: %w", w.dir, ErrBusy)
+		err = fmt.Errorf("%s: %w", name, ErrBusy)
 	}
 	if err == nil {
 		err = sameFile(f, name)
 	}
 	if err != nil {
 		_ = f.Close()
-		return err
+		return nil, err
 	}
-	w.lock = f
-	return nil
+	return f, nil
 }
 
 // sameFile demands that the open file is still the one of that name: who removed

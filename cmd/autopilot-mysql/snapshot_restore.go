@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cli"
@@ -218,7 +217,7 @@ func scratchPlace(parent string) (dir string, done func(), err error) {
 		return "", nil, err
 	}
 	for _, d := range old {
-		if f, err := lockDir(d); err == nil {
+		if f, err := snapshot.TakeLock(d, os.O_RDONLY); err == nil {
 			_ = os.RemoveAll(d)
 			_ = f.Close()
 		}
@@ -229,22 +228,9 @@ func scratchPlace(parent string) (dir string, done func(), err error) {
 	if err := os.Chmod(dir, 0o711); err != nil { // the server's user has to get through, nobody else to look
 		return "", nil, err
 	}
-	f, err := lockDir(dir)
+	f, err := snapshot.TakeLock(dir, os.O_RDONLY)
 	if err != nil {
 		return "", nil, err
 	}
 	return dir, func() { _ = os.RemoveAll(dir); _ = f.Close() }, nil
-}
-
-// lockDir takes the lock of a directory, which ends with the process.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/autopilot-mysql/autopilot-mysql/snapshot"
 )
@@ -41,7 +40,7 @@ func openWork(dest string) (*os.File, error) {
 		if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) { // the server's user has to get through
 			return nil, err
 		}
-		f, err := lock(dir)
+		f, err := snapshot.TakeLock(dir, os.O_RDONLY)
 		if err == nil {
 			if err := sweep(dest); err != nil {
 				return nil, errors.Join(err, f.Close())
@@ -52,32 +51,6 @@ func openWork(dest string) (*os.File, error) {
 			return nil, err
 		}
 	}
-}
-
-func lock(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("%s: %w", dir, snapshot.ErrBusy)
-	}
-	var mine, now fs.FileInfo
-	if err == nil {
-		mine, err = f.Stat()
-	}
-	if err == nil {
-		now, err = os.Lstat(dir)
-	}
-	if err == nil && !os.SameFile(mine, now) {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // sweep removes what is of no use for the next Run: all but an interrupted restore.
