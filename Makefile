@@ -19,7 +19,7 @@ IMAGE     ?= autopilot-mysql
 PARTS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo parts test check unit e2e current soak explore chaos bench lint fuzz docs docs-check image image-local clean conformance monitoring
+.PHONY: help build demo parts test check unit e2e current soak explore chaos chaos-totals bench lint fuzz docs docs-check image image-local clean conformance monitoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ chaos: build ## a fault campaign for CHAOS_TIME (10m), real partitions included;
 	@env=$$($(BIN) parts --env); export $$env; \
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) CHAOS_TIME=$(CHAOS_TIME); \
 	cd e2e && $(GOTEST) -count=1 -v -timeout 0 -run 'TestCampaign$$' ./chaos
+
+chaos-totals: ## sums the reports of all campaigns up into e2e/reports/chaos.md
+	cd e2e && CHAOS_TOTALS=1 $(GOTEST) -count=1 -run 'TestTotals$$' ./chaos
 
 bench: build ## the measurements behind the targets; NAME=pattern picks one, docs/benchmarks.md says what each wants
 	@command -v sysbench >/dev/null || { command -v apt-get >/dev/null && echo "installing sysbench" && \
