@@ -199,7 +199,7 @@ func excess(f Facts) Inc {
 // removeAcker is REMOVE: the acker's stream ends first (a time-out is never that), then enough of the others must hold
 // everything up to now, and only then the record changes. Before its stream ends the others must have answered once: while
 // one of them says nothing (its process hangs, its mysqld goes on), an acker that was locked out would stay locked out.
-// That it does not acknowledge by what it says itself is not enough: it may be about to begin.
+// What it says about itself is not enough: one that does not acknowledge may be about to begin.
 func removeAcker(f Facts) (Step, bool) {
 	sync := f.View.Sync
 	for _, a := range sync.Ackers() {
