@@ -201,6 +201,9 @@ func (c Config) replicationSettings() []setting {
 		// end of its binary log would never get that end back from those who acknowledged it (trap 23, measured).
 		{"replicate_same_server_id", "ON", true},
 		{"sync_binlog", "1", true},
+		// ON looks at the newest binary log only. A server that is killed while it starts leaves one with no GTIDs in it, and
+		// then forgets the GTID of what its recovery before has committed: it would give it away again (trap 24, measured).
+		{"binlog_gtid_simple_recovery", "OFF", true},
 		{"binlog_expire_logs_seconds", strconv.Itoa(binlogExpire), false},
 		// Users without SUPER could otherwise create no function or trigger; row events make it safe.
 		{"log_bin_trust_function_creators", "ON", false},

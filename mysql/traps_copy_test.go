@@ -106,3 +106,29 @@ func TestTrap23_a_former_primary_gets_back_what_its_disk_lost(t *testing.T) {
 	p.until("executed", func(st Status) bool { return st.Executed.Contains(all) })
 	require.Equal(t, "4", p.value("SELECT COUNT(*) FROM t.t"))
 }
+
+// Trap 24: a server that is killed at once when it starts leaves a binary log without GTIDs, and the next start looks no
+// further: what the recovery before has committed is in the log before it and in the data, and no more in gtid_executed.
+func TestTrap24_a_start_that_was_killed_forgets_no_GTID(t *testing.T) {
+	p, f := opsPair(t, true)
+	p.exec("INSERT INTO t.t VALUES (1, 'acknowledged')")
+	f.ok(f.StopReceiver)
+	insert := background(t, p.app(), "INSERT INTO t.t VALUES (2, 'waits')")
+	p.waiter()
+	p.restart(func() {})
+	require.Error(t, <-insert)
+	all := p.st().Executed
+	require.Equal(t, "2", p.value("SELECT COUNT(*) FROM t.t"), "committed by the recovery")
+
+	// As if it had been killed then: the table does not have it yet, and the new log has nothing but what format it has.
+	p.ok(p.ReadOnlyOff)
+	p.exec("SET sql_log_bin=0; DELETE FROM mysql.gtid_executed; FLUSH ENGINE LOGS")
+	p.restart(func() {
+		data := p.cfg.DataDir()
+		logs := strings.Fields(readTrimmed(t, filepath.Join(data, "binlog.index")))
+		const header = 127
+		require.NoError(t, os.Truncate(filepath.Join(data, logs[len(logs)-1]), header))
+	})
+	require.Equal(t, "2", p.value("SELECT COUNT(*) FROM t.t"))
+	require.True(t, p.st().Executed.Contains(all), "%s of %s", p.st().Executed, all)
+}

@@ -173,7 +173,7 @@ func (c *Cluster) Led() Document {
 	c.t.Helper()
 	return c.Wait("one primary", ReadyLimit, func(d Document) bool {
 		p := d.Node(d.Primary)
-		return d.Primary != "" && p.State == "primary" && p.Pids.Guard != 0 && p.Pids.Agent != 0 && p.Pids.Mysqld != 0
+		return d.Primary != "" && d.Term != 0 && p.State == "primary" && p.Pids.Guard != 0 && p.Pids.Agent != 0 && p.Pids.Mysqld != 0
 	})
 }
 

@@ -74,6 +74,6 @@ func (d Document) Others() []Node {
 // the primary may lead.
 func (d Document) Whole(n int) bool {
 	standbys := min(n-1, 2)
-	return d.Primary != "" && d.Node(d.Primary).State == "primary" && d.Count("primary") == 1 &&
+	return d.Primary != "" && d.Term != 0 && d.Node(d.Primary).State == "primary" && d.Count("primary") == 1 &&
 		d.AckSet.Acks >= min(1, standbys) && d.Count("standby") == standbys && d.Count("replica") == n-1-standbys
 }
