@@ -111,17 +111,17 @@ func (n *opsNode) st() Status {
 	return st
 }
 
-// until waits for a status.
+// until waits for a status. One that could not be read is read again.
 func (n *opsNode) until(what string, ok func(Status) bool) Status {
 	n.t.Helper()
-	var st Status
-	require.Eventually(n.t, func() bool {
-		var err error
-		st, err = n.Status(procContext(n.t))
-		require.NoError(n.t, err)
-		return ok(st)
-	}, limit, 5*time.Millisecond, "%s: %s", n.name, what)
-	return st
+	ctx := procContext(n.t)
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		st, err := n.Status(ctx)
+		if err == nil && ok(st) {
+			return st
+		}
+		require.True(n.t, time.Now().Before(end), "%s: %s: not within %v: %v, executed %s, as a replica %+v", n.name, what, limit, err, st.Executed, st.Replica)
+	}
 }
 
 // waiter waits until one commit waits for its ACK, and the status says which: it reads the latter first.
