@@ -22,7 +22,7 @@ PARTS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts
 .PHONY: help build demo parts test check unit e2e current soak explore chaos chaos-totals bench lint fuzz docs docs-check image image-local clean conformance monitoring
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the binary, bin/autopilot-mysql
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/autopilot-mysql

@@ -216,7 +216,7 @@ func (s *state) freshSeq() uint8 {
 	return last + 1
 }
 
-// A text may name a version of the record, and a start of a receiver.
+// A text may name a version of the record, a hand-over, and a start of a receiver.
 var (
 	versionIn  = regexp.MustCompile(` at (\d+)`)
 	planIn     = regexp.MustCompile(`for hand-over (\d+)`)

@@ -82,19 +82,8 @@ func (a *agent) publishFollow(p *proc, n roles.Node, ver uint64) error {
 		a.want(n)
 		return a.putRecord(p, n)
 	}
-	id := a.session
-	if id == "" {
-		return errUnreachable
-	}
 	a.wanted = nil
-	ok, err := p.consulCall("write record if sync is the same", func() bool { return a.w.consul.v.Sync.Ver == ver && a.w.consul.record(n, id) })
-	if err == nil && !ok {
-		err = errNotNow
-	}
-	if err == nil {
-		a.recKey = n.Inc
-	}
-	return err
+	return a.putRecordIf(p, n, func() bool { return a.w.consul.v.Sync.Ver == ver })
 }
 
 // compare reads the own position first, then the primary's whole history.

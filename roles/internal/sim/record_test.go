@@ -48,11 +48,16 @@ func (a *agent) writeRecords(p *proc) {
 }
 
 func (a *agent) putRecord(p *proc, n roles.Node) error {
+	return a.putRecordIf(p, n, func() bool { return true })
+}
+
+// putRecordIf writes the record if may says so in the same transaction.
+func (a *agent) putRecordIf(p *proc, n roles.Node, may func() bool) error {
 	id, old := a.session, a.recKey
 	if id == "" {
 		return errUnreachable
 	}
-	ok, err := p.consulCall("write record", func() bool { return a.w.consul.record(n, id) })
+	ok, err := p.consulCall("write record", func() bool { return may() && a.w.consul.record(n, id) })
 	if err != nil {
 		return err
 	}
