@@ -64,6 +64,13 @@ func (s *Server) EndOfBinlog(ctx context.Context) (BinlogPos, error) {
 	return pos, nil
 }
 
+// RotateBinlog begins a new binary log file. A receiver that has everything up to here finds its place in it at once: a source
+// reads the file of that place from the beginning. It is for a server that is not the primary: under a commit that waits for
+// its ACK it would hang, and every commit behind it (trap 19).
+func (s *Server) RotateBinlog(ctx context.Context) error {
+	return s.slow.exec(ctx, "rotate binary log", "FLUSH BINARY LOGS")
+}
+
 const binlogPlaces = "SELECT @@GLOBAL.server_uuid AS uuid, @@GLOBAL.log_bin_index AS binlog_index, @@GLOBAL.datadir AS datadir"
 
 func binlogEnd(index, datadir, uuid string) (BinlogPos, error) {

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -22,4 +23,28 @@ func TestBinlogFiles(t *testing.T) {
 	require.Equal(t, end.Pos, last.Size)
 	require.Greater(t, last.Size, uint64(5000))
 	require.WithinDuration(t, time.Now(), last.Modified, limit)
+}
+
+// TestRotateBinlog: at a server that follows, nothing is in the new file that a receiver would have to read past.
+func TestRotateBinlog(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	p.exec("INSERT INTO t.t VALUES (1, 'before')")
+	require.NoError(t, f.WaitExecuted(ctx, p.st().Executed))
+	before, err := f.BinlogFiles(ctx)
+	require.NoError(t, err)
+	executed := f.st().Executed
+
+	require.NoError(t, f.RotateBinlog(ctx))
+	after, err := f.BinlogFiles(ctx)
+	require.NoError(t, err)
+	require.Len(t, after, len(before)+1)
+	st := f.st()
+	require.True(t, st.SuperReadOnly)
+	require.Equal(t, executed.String(), st.Executed.String(), "no transaction of its own")
+	files, err := f.BinlogFilesHolding(ctx, executed)
+	require.NoError(t, err)
+	for _, file := range files {
+		require.NotEqual(t, after[len(after)-1].Name, filepath.Base(file))
+	}
 }

@@ -43,7 +43,7 @@ func (l *lapTimer) lap(name string) {
 // seenLimit is how old a status may be that a turn takes from the step before it.
 const seenLimit = 200 * time.Millisecond
 
-// prepare lets in those who will acknowledge for this node, and says so.
+// prepare lets in those who will acknowledge for this node, and says so. They shall find their place in the binary log at once.
 func (a *Agent) prepare(ctx context.Context, f roles.Facts) error {
 	h, ok := f.View.ValidPrimary()
 	if !ok || h.Handover == nil {
@@ -53,7 +53,7 @@ func (a *Agent) prepare(ctx context.Context, f roles.Facts) error {
 	for _, i := range h.Handover.Chain {
 		users = append(users, a.creds.Node(i.Name()))
 	}
-	if err := a.srv.LetIn(ctx, users); err != nil {
+	if err := errors.Join(a.srv.RotateBinlog(ctx), a.srv.LetIn(ctx, users)); err != nil {
 		return fmt.Errorf("prepare for the hand-over: %w", err)
 	}
 	a.ready, f.Ready = h.Handover.Seq, h.Handover.Seq
