@@ -75,6 +75,9 @@ type ReplicaStatus struct {
 	ReceiverStart string
 	// LastPacket is when the last event or heartbeat came; zero when none did since Follow.
 	LastPacket time.Time
+	// NoSpace is set while the receiver or the applier waits for room on a disk that was full. It tries again once a minute
+	// (MY_WAIT_FOR_USER_TO_FIX_PANIC in the server's source), whatever is free meanwhile, and until then nothing is acknowledged.
+	NoSpace bool
 	// Armed tells that the receiver sends ACKs: it does so since its start, whatever ArmedWanted says.
 	Armed bool
 	// ArmedWanted is rpl_semi_sync_replica_enabled: what the next start of the receiver will do.
@@ -117,7 +120,8 @@ SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%';
 SELECT DISTINCT USER AS user FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%' ORDER BY user;
 SHOW REPLICA STATUS;
 SELECT s.THREAD_ID AS thread, s.SERVICE_STATE AS receiver, c.HEARTBEAT_INTERVAL AS heartbeat, a.SERVICE_STATE AS applier, s.RECEIVED_TRANSACTION_SET AS received,
- s.LAST_HEARTBEAT_TIMESTAMP AS beat, s.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP AS queued
+ s.LAST_HEARTBEAT_TIMESTAMP AS beat, s.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP AS queued,
+ EXISTS (SELECT 1 FROM performance_schema.threads WHERE NAME LIKE 'thread/sql/replica%' AND PROCESSLIST_STATE = 'Waiting for disk space') AS no_space
  FROM performance_schema.replication_connection_status s
  JOIN performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)
  JOIN performance_schema.replication_applier_status a USING (CHANNEL_NAME) WHERE CHANNEL_NAME = '';
@@ -225,6 +229,7 @@ func (s *Server) replicaStatus(show, perf, v row, counters map[string]string) (*
 		ArmedWanted:  v.on("armed"),
 		LastPacket:   later(serverTime(perf["beat"]), serverTime(perf["queued"])),
 		LagSeconds:   -1,
+		NoSpace:      perf["no_space"] == "1",
 		autoPosition: show.on("Auto_Position"),
 	}
 	if file := show["Source_Log_File"]; file != "" {

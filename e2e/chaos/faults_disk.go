@@ -16,7 +16,7 @@ func diskFaults() []fault {
 		{name: "disk-full", targets: onlyPrimary, hold: seconds(4, 12), needs: volumes, bound: 4 * time.Minute,
 			cost: "writes may stop while it lasts, and for the minute mysqld waits before it tries again", strike: diskFull},
 		{name: "disk-full-standbys", hold: seconds(4, 12), needs: volumes, bound: 4 * time.Minute,
-			cost: "writes may stop while it lasts", strike: diskFullStandbys},
+			cost: "writes may stop until the primary goes on alone", strike: diskFullStandbys},
 		{name: "torn-relay-log", targets: onlyStandby, hold: seconds(1, 6), cost: "the standby's acknowledgements do not count until it holds them again", strike: tornRelay},
 		{name: "disk-lost", targets: onlyStandby, hold: seconds(1, 4), cost: "the standby gets a new copy", strike: diskLost},
 		{name: "primary-disk-lost", targets: onlyPrimary, hold: seconds(1, 4), solo: true, cost: "writes may stop for a lease", strike: primaryDiskLost},

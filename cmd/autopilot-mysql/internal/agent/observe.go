@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strconv"
@@ -61,6 +62,7 @@ func (a *Agent) observe(ctx context.Context) (roles.Facts, *ending) {
 		Ready:       a.ready,
 		Chained:     a.chained,
 	}
+	f.Disk.Unfit = cmp.Or(f.Disk.Unfit, a.stillFull(f.MySQL))
 	a.noteHandover(&f, now)
 	f.Applying = a.applied(now, f.MySQL)
 	if a.job != nil {
@@ -123,6 +125,14 @@ func (a *Agent) diskFacts() roles.Disk {
 	d := a.disk.facts()
 	d.Unfit = a.volume.unfit()
 	return d
+}
+
+// stillFull is why a follower whose volume has room again does not write to it yet; "" when it does.
+func (a *Agent) stillFull(m roles.MySQL) string {
+	if r := a.status.Replica; m.Ready && r != nil && r.NoSpace {
+		return "mysqld found no space on " + a.Settings.Datadir + " and tries again once a minute"
+	}
+	return ""
 }
 
 // lookAtMysqld asks the local server for its status, within statusTimeout.
