@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
@@ -101,7 +103,9 @@ func (s *stand) cost(r *result, when string) {
 	routines := r.of(when+"goroutines of the agent", "")
 	mem.Target, used.Target = 40, 1
 	for i, n := range nodes {
-		mem.add(resident(n.Pids.Agent) + resident(n.Pids.Guard))
+		both, err := together(n.Pids.Agent, n.Pids.Guard)
+		require.NoError(s.t, err)
+		mem.add(both)
 		used.add(100 * (after[i] - before[i]) / took)
 		if v := metric(n.HTTP, "autopilot_mysql_process_goroutines"); v > 0 {
 			routines.add(v)
