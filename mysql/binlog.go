@@ -77,12 +77,11 @@ func binlogEnd(index, datadir, uuid string) (BinlogPos, error) {
 	// While mysqld rotates or purges, the index is replaced: look again when something is missing.
 	var last error
 	for range 5 {
-		files, err := binlogFiles(index, datadir)
-		if err == nil && len(files) == 0 {
+		newest, err := newestBinlog(index, datadir)
+		if err == nil && newest == "" {
 			return BinlogPos{}, errors.New("the binary log is off or its index is empty")
 		}
 		if err == nil {
-			newest := files[len(files)-1]
 			var size uint64
 			if size, err = logicalSize(newest); err == nil {
 				return BinlogPos{File: filepath.Base(newest), Pos: size, SourceUUID: uuid}, nil
@@ -95,12 +94,36 @@ func binlogEnd(index, datadir, uuid string) (BinlogPos, error) {
 	return BinlogPos{}, last
 }
 
+// newestBinlog is the path of the last binary log; "" when there is none. It reads the end of the index only: the end of the
+// log is looked up several times a second, and there may be many thousands of files.
+func newestBinlog(index, datadir string) (string, error) {
+	f, err := os.Open(absolute(index, datadir))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	end := make([]byte, min(info.Size(), longestPath))
+	if n, err := f.ReadAt(end, info.Size()-int64(len(end))); n < len(end) {
+		return "", err
+	}
+	line := strings.TrimRight(string(end), "\n")
+	line = line[strings.LastIndexByte(line, '\n')+1:]
+	if line == "" {
+		return "", nil
+	}
+	return absolute(line, datadir), nil
+}
+
+// longestPath is more than a line of an index can have: FN_REFLEN in the server's source is 512, a path of Linux has 4096.
+const longestPath = 4096 + 1
+
 // binlogFiles are the paths of all binary logs, oldest first.
 func binlogFiles(index, datadir string) ([]string, error) {
-	if !filepath.IsAbs(index) {
-		index = filepath.Join(datadir, index)
-	}
-	data, err := os.ReadFile(index)
+	data, err := os.ReadFile(absolute(index, datadir))
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +132,17 @@ func binlogFiles(index, datadir string) ([]string, error) {
 		if line = strings.TrimRight(line, "\n"); line == "" {
 			continue
 		}
-		if !filepath.IsAbs(line) {
-			line = filepath.Join(datadir, line)
-		}
-		files = append(files, line)
+		files = append(files, absolute(line, datadir))
 	}
 	return files, nil
+}
+
+// absolute is what mysqld means by a path in its variables and indexes: it works in its data directory.
+func absolute(path, datadir string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(datadir, path)
 }
 
 // encryptedHeader is how much longer an encrypted binary log is than its positions say

@@ -1,7 +1,10 @@
 package mysql
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,4 +50,34 @@ func TestRotateBinlog(t *testing.T) {
 	for _, file := range files {
 		require.NotEqual(t, after[len(after)-1].Name, filepath.Base(file))
 	}
+}
+
+// TestNewestBinlog: the last line of an index, however long the index is and however the line is written.
+func TestNewestBinlog(t *testing.T) {
+	dir := t.TempDir()
+	index := filepath.Join(dir, "binlog.index")
+	newest := func(text string) string {
+		t.Helper()
+		require.NoError(t, os.WriteFile(index, []byte(text), 0o600))
+		path, err := newestBinlog("binlog.index", dir)
+		require.NoError(t, err)
+		all, err := binlogFiles(index, dir)
+		require.NoError(t, err)
+		if len(all) > 0 {
+			require.Equal(t, all[len(all)-1], path)
+		}
+		return path
+	}
+	require.Empty(t, newest(""))
+	require.Equal(t, filepath.Join(dir, "binlog.000001"), newest("./binlog.000001\n"))
+	require.Equal(t, "/elsewhere/binlog.000002", newest("./binlog.000001\n/elsewhere/binlog.000002\n"))
+	var many strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&many, "./binlog.%06d\n", i+1)
+	}
+	require.Equal(t, filepath.Join(dir, "binlog.100000"), newest(many.String()))
+	long := "/" + strings.Repeat("d", longestPath-20) + "/binlog.000003"
+	require.Equal(t, long, newest("./binlog.000002\n"+long+"\n"))
+	_, err := newestBinlog("missing.index", dir)
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
