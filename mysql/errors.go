@@ -19,6 +19,9 @@ var (
 	// ErrRelayLogLost means that transactions this server had received are gone: its past ACKs no
 	// longer hold, so the node is void until it is admitted again.
 	ErrRelayLogLost = errors.New("received transactions are gone from the relay log")
+	// ErrNoReplication means that this mysqld can follow nobody before it is started anew: it failed to make a channel, and
+	// from then on refuses every statement about it (trap 27). Nothing that was received is lost by it.
+	ErrNoReplication = errors.New("mysqld follows nobody before it is started anew")
 	// ErrWaiters means that sessions still wait for an ACK, so the server's history may still grow.
 	ErrWaiters = errors.New("sessions still wait for an ACK")
 	// ErrPurged means that binary logs holding the wanted transactions no longer exist.
@@ -58,6 +61,7 @@ const (
 	errnoParse          = 1064
 	errnoNoSuchTable    = 1146
 	errnoNoSuchDatabase = 1049
+	errnoNoChannel      = 1794 // ER_REPLICA_CONFIGURATION
 )
 
 // refusals are the server's errors that mean: the commit did not happen because of the disk, or of InnoDB itself. Locks,

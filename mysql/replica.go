@@ -278,9 +278,13 @@ func (s *Server) change(ctx context.Context, src Source, more ...string) error {
 		fmt.Sprintf("SOURCE_CONNECT_RETRY=%d", max(1, int64(math.Ceil(src.ConnectRetry.Seconds())))),
 		fmt.Sprintf("SOURCE_RETRY_COUNT=%d", connectRetries)}, more...)
 	options = append(options, s.cfg.TLS.source()...)
-	return s.repl.exec(ctx, "change source",
+	err := s.repl.exec(ctx, "change source",
 		"CHANGE REPLICATION SOURCE TO "+strings.Join(options, ", ")+" FOR CHANNEL ''",
 		src.Host, int64(src.Port), src.User, src.Password)
+	if hasErrno(err, errnoNoChannel) {
+		return fmt.Errorf("%w: %w", ErrNoReplication, err)
+	}
+	return err
 }
 
 // arm decides what the next start of the receiver will do; a running one goes on as it is.

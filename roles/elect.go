@@ -32,6 +32,7 @@ func Elect(me Inc, v View, k int) Verdict {
 	if fit := fitOnes(sealed, v); isQuorum(fit, v.Sync) {
 		sealed = fit
 	}
+	sealed = alongOldPrimary(sealed, v)
 	need, have := len(v.Sync.Ackers())-v.Sync.Acks+1, votes(sealed, v.Sync)
 	if !isQuorum(sealed, v.Sync) {
 		return Verdict{Why: fmt.Sprintf("term %d needs the old primary %s or %d of its %d ackers sealed, %d are; missing: %s",
@@ -93,6 +94,22 @@ func isQuorum(sealed []Inc, sync Sync) bool {
 // are a quorum by themselves; with it in the election, a full disk that holds one unacknowledged write more would win.
 func fitOnes(sealed []Inc, v View) []Inc {
 	return slices.DeleteFunc(slices.Clone(sealed), func(i Inc) bool { return v.Seals[i].Unfit })
+}
+
+// alongOldPrimary leaves out, when the old primary is sealed, whoever lacks something of it and holds something that it has
+// not. What such a node alone holds nobody was told of: every acknowledged write of the term was in the old primary's binary
+// log, and synced there, before it was sent to anybody; and those of the terms before it held when it won. It is a write on
+// a replica that had not been found yet, or a write of an earlier primary that nobody acknowledged. The node compares
+// itself with the winner when it follows, archives the difference, and gets a new copy.
+func alongOldPrimary(sealed []Inc, v View) []Inc {
+	if !slices.Contains(sealed, v.Sync.Primary) {
+		return sealed
+	}
+	old := v.Seals[v.Sync.Primary].Position
+	return slices.DeleteFunc(slices.Clone(sealed), func(i Inc) bool {
+		pos := v.Seals[i].Position
+		return !old.Contains(pos) && !pos.Contains(old)
+	})
 }
 
 // sealedMembers lists the members that may vote and win, in order, and the names of the others with what they lack.

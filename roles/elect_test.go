@@ -236,22 +236,69 @@ func TestElectSaysWhatIsMissing(t *testing.T) {
 	require.Contains(t, roles.Elect(all[2], v, 1).Why, "n1 (its acknowledgements may not have survived its restart)")
 }
 
-// TestElectAlarms: histories that contradict each other are for a person to decide, with both named.
+// TestElectAlarms: histories that contradict each other are for a person to decide, with both named, when the old primary
+// is not there to say which one is the cluster's.
 func TestElectAlarms(t *testing.T) {
-	all := incs(3)
-	sync := roles.Sync{Ver: 1, Term: 4, Primary: all[0], Members: all, Acks: 1}
-	v := viewOf(sync, func(int) (bool, int) { return true, 1 })
-	errant := v.Seals[all[1]]
-	errant.Position = gtid.MustParse("00000000-0000-0000-0000-0000000000bb:1")
-	v.Seals[all[1]] = errant
-	for _, me := range all {
-		e := roles.Elect(me, v, 1)
-		require.True(t, e.Alarm)
-		require.False(t, e.Win)
-		require.Empty(t, e.Winner)
-		require.Contains(t, e.Why, "00000000-0000-0000-0000-0000000000bb:1")
-		require.Contains(t, e.Why, writerUUID+":1")
+	all := incs(4)
+	sync := roles.Sync{Ver: 1, Term: 4, Primary: all[0], Members: all, Acks: 2}
+	const errant = "00000000-0000-0000-0000-0000000000bb:1"
+	for _, c := range []struct {
+		name string
+		view roles.View
+	}{
+		{"not sealed", contradicting(sync, all[1], errant, all[0])},
+		{"sealed, but cannot write to its disk", unfit(contradicting(sync, all[1], errant), all[0])},
+	} {
+		for _, me := range all {
+			e := roles.Elect(me, c.view, 1)
+			require.True(t, e.Alarm, c.name)
+			require.False(t, e.Win)
+			require.Empty(t, e.Winner)
+			require.Contains(t, e.Why, errant)
+			require.Contains(t, e.Why, writerUUID+":1")
+		}
 	}
+}
+
+// TestElectGoesByTheOldPrimary: whoever lacks something of the sealed old primary holds nothing beyond it that anybody was
+// told of, so it is left out; whoever holds all of it may still hold more.
+func TestElectGoesByTheOldPrimary(t *testing.T) {
+	all := incs(3)
+	const errant = "00000000-0000-0000-0000-0000000000bb:1"
+	for _, acks := range []int{0, 1} {
+		sync := roles.Sync{Ver: 1, Term: 4, Primary: all[0], Members: all, Acks: acks}
+		for _, me := range all {
+			v := contradicting(sync, all[1], errant)
+			e := roles.Elect(me, v, 1)
+			require.False(t, e.Alarm, e.Why)
+			require.Equal(t, all[0], e.Winner, "of equals the first by name")
+			require.Equal(t, me == all[0], e.Win)
+			require.Equal(t, []roles.Inc{all[0], all[2]}, e.Next.Members)
+			require.Equal(t, 1, e.Next.Acks)
+
+			more := v.Seals[all[1]]
+			more.Position = v.Seals[all[0]].Position.Union(more.Position)
+			v.Seals[all[1]] = more
+			require.Equal(t, all[1], roles.Elect(me, v, 1).Winner, "it may be an acknowledged write, and nothing contradicts it")
+		}
+	}
+}
+
+// contradicting is a view in which all members hold one write and are sealed, but for i, which holds other instead, and for
+// those that are not sealed.
+func contradicting(sync roles.Sync, i roles.Inc, other string, unsealed ...roles.Inc) roles.View {
+	v := viewOf(sync, func(n int) (bool, int) { return !slices.Contains(unsealed, sync.Members[n]), 1 })
+	s := v.Seals[i]
+	s.Position = gtid.MustParse(other)
+	v.Seals[i] = s
+	return v
+}
+
+func unfit(v roles.View, i roles.Inc) roles.View {
+	s := v.Seals[i]
+	s.Unfit = true
+	v.Seals[i] = s
+	return v
 }
 
 // TestElectSurvivesAnImpossibleRecord: a promise that no set of members can keep elects nobody, and breaks nothing.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -33,7 +34,8 @@ type bare struct {
 	port   int
 	id     int
 	args   []string
-	cmd    *exec.Cmd
+	from   *session
+	pid    int
 	admin  *sql.DB
 	exited chan struct{}
 }
@@ -50,8 +52,9 @@ func bareServers(t testing.TB, count int, args ...string) []*bare {
 	require.NoErrorf(t, err, "%s", out)
 	require.NoError(t, os.RemoveAll(filepath.Join(origin, "auto.cnf")))
 	var all []*bare
+	from := newSession(t)
 	for i := range count {
-		b := &bare{t: t, dir: filepath.Join(root, fmt.Sprintf("n%d", i+1)), port: freePort(t), id: i + 1, args: args}
+		b := &bare{t: t, from: from, dir: filepath.Join(root, fmt.Sprintf("n%d", i+1)), port: freePort(t), id: i + 1, args: args}
 		require.NoError(t, os.MkdirAll(b.dir, 0o755))
 		out, err := exec.Command("cp", "-r", origin, filepath.Join(b.dir, "data")).CombinedOutput()
 		require.NoErrorf(t, err, "%s", out)
@@ -90,11 +93,8 @@ func (b *bare) start() {
 		"--relay-log-recovery=OFF", "--replica-preserve-commit-order=ON", "--skip-replica-start",
 		"--innodb-buffer-pool-size=67108864", "--innodb-redo-log-capacity=33554432", "--innodb-flush-method=fsync", "--innodb-log-buffer-size=4194304",
 		"--max-connections=160",
-	}, b.args...)
-	b.cmd = exec.Command(harness.Mysqld(b.t), args...)
-	require.NoError(b.t, b.cmd.Start())
-	b.exited = make(chan struct{})
-	go func(c *exec.Cmd, done chan struct{}) { _ = c.Wait(); close(done) }(b.cmd, b.exited)
+	}, slices.Concat(usersLogs, b.args)...)
+	b.pid, b.exited = b.from.start(b.t, harness.Mysqld(b.t), args...)
 }
 
 // ready waits until the server answers root.
@@ -139,7 +139,13 @@ func (b *bare) value(query string) string {
 	return v.String
 }
 
-func (b *bare) signal(s syscall.Signal) { _ = b.cmd.Process.Signal(s) }
+func (b *bare) signal(s syscall.Signal) {
+	select {
+	case <-b.exited: // its number may be another process's by now
+	default:
+		_ = syscall.Kill(b.pid, s)
+	}
+}
 
 // kill ends the server at once and returns when it is gone.
 func (b *bare) kill() {

@@ -25,9 +25,13 @@ type stand struct {
 	stuck bool // a node stayed behind: the last look at what was lost is at the primary only
 }
 
+// usersLogs are what a user's nodes have: those of the tests rotate their binary logs every few seconds.
+var usersLogs = []string{"--max-binlog-size=67108864"}
+
 // setUp starts a cluster and its clients.
 func setUp(t testing.TB, o harness.Options, writers int) *stand {
 	t.Helper()
+	o.MysqldArgs = append(o.MysqldArgs, usersLogs...)
 	s := &stand{Cluster: harness.Up(t, o), t: t, nodes: o.Nodes}
 	d := s.WaitWhole(s.nodes)
 	open := func(addr string) (*sql.DB, error) { return harness.Open(d, addr) }

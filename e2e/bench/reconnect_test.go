@@ -14,7 +14,7 @@ import (
 // reconnect measures for how long a commit waits for a follower that connects anew, by the size of the binary log file that
 // the source finds its place in: it reads the file from the beginning. After a failover that is time without writes.
 func reconnect(t *testing.T, r *result) {
-	all := bareServers(t, 2, semiSync...)
+	all := bareServers(t, 2, append([]string{"--max-binlog-size=1073741824"}, semiSync...)...)
 	source, follower := all[0], all[1]
 	follower.do("SET GLOBAL super_read_only=ON")
 	follower.follow(source)

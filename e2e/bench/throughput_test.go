@@ -62,7 +62,7 @@ type pairing struct {
 }
 
 func newPairing(t *testing.T, r *result) *pairing {
-	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s"}), t: t, r: r, tended: true}
+	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s", MysqldArgs: usersLogs}), t: t, r: r, tended: true}
 	d := p.WaitWhole(3)
 	p.u = untendedOf(t, p.Cluster, d)
 	t.Cleanup(p.u.kill)

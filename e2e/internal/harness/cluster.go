@@ -32,6 +32,7 @@ type Options struct {
 	Consul       string // address of one that is there; "" has the playground start one
 	Env          []string
 	NodeArgs     []string // for every node's run
+	MysqldArgs   []string // for every node's mysqld
 }
 
 // Cluster is a running playground. It is used by one goroutine.
@@ -79,6 +80,9 @@ func (c *Cluster) Begin(o Options) error {
 	}
 	// Tests let a cluster fail over far more often than anybody wants; what holds that back has tests of its own.
 	args = append(append(args, "--", "--cooldown", "0s", "--failovers-per-hour", "0"), o.NodeArgs...)
+	if len(o.MysqldArgs) > 0 {
+		args = append(append(args, "--"), o.MysqldArgs...)
+	}
 	_, err := Run(ReadyLimit+30*time.Second, c.env, c.bin, args...)
 	return err
 }

@@ -99,6 +99,9 @@ func (a *Agent) repoint(ctx context.Context, f roles.Facts, h roles.Node, next r
 	if err := a.srv.Follow(ctx, mysql.Source{
 		Host: host, Port: port, User: user, Password: password, Armed: next.Armed, Heartbeat: heartbeat, ConnectRetry: connectRetry,
 	}); err != nil {
+		if errors.Is(err, mysql.ErrNoReplication) { // the next turn starts it anew; it serves nobody as it is
+			return errors.Join(err, a.killMysqld(ctx))
+		}
 		return err
 	}
 	return a.srv.OfflineOff(ctx)

@@ -165,6 +165,9 @@ func (a *Agent) attach(ctx context.Context) error {
 // freshen removes what a copy brought along of its origin's replication.
 func (a *Agent) freshen(ctx context.Context, st mysql.Status) error {
 	if st.Replica != nil {
+		// A look at a server may be given up soon. This may not: ended in the middle it leaves mysqld unable to follow (trap 27).
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+		defer cancel()
 		if err := a.srv.ResetReplica(ctx); err != nil {
 			return fmt.Errorf("forget the copied replication channel: %w", err)
 		}
