@@ -96,11 +96,12 @@ func fitOnes(sealed []Inc, v View) []Inc {
 	return slices.DeleteFunc(slices.Clone(sealed), func(i Inc) bool { return v.Seals[i].Unfit })
 }
 
-// alongOldPrimary leaves out, when the old primary is sealed, whoever lacks something of it and holds something that it has
-// not. What such a node alone holds nobody was told of: every acknowledged write of the term was in the old primary's binary
+// alongOldPrimary leaves out, when the old primary is sealed, whoever lacks something of it and has written something itself
+// that the old primary has not. Nobody was told of that: every acknowledged write of the term was in the old primary's binary
 // log, and synced there, before it was sent to anybody; and those of the terms before it held when it won. It is a write on
-// a replica that had not been found yet, or a write of an earlier primary that nobody acknowledged. The node compares
-// itself with the winner when it follows, archives the difference, and gets a new copy.
+// a replica that had not been found yet, or what an earlier primary had written and nobody acknowledged. The node compares
+// itself with the winner when it follows, keeps the difference, and gets a new copy. What was written elsewhere and is not
+// with the old primary should not be, and stays for a person to look at.
 func alongOldPrimary(sealed []Inc, v View) []Inc {
 	if !slices.Contains(sealed, v.Sync.Primary) {
 		return sealed
@@ -108,7 +109,7 @@ func alongOldPrimary(sealed []Inc, v View) []Inc {
 	old := v.Seals[v.Sync.Primary].Position
 	return slices.DeleteFunc(slices.Clone(sealed), func(i Inc) bool {
 		pos := v.Seals[i].Position
-		return !old.Contains(pos) && !pos.Contains(old)
+		return !pos.Contains(old) && !old.Contains(pos) && pos.Subtract(old).WrittenBy(i.UUID())
 	})
 }
 

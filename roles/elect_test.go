@@ -241,14 +241,16 @@ func TestElectSaysWhatIsMissing(t *testing.T) {
 func TestElectAlarms(t *testing.T) {
 	all := incs(4)
 	sync := roles.Sync{Ver: 1, Term: 4, Primary: all[0], Members: all, Acks: 2}
-	const errant = "00000000-0000-0000-0000-0000000000bb:1"
+	own, foreign := all[1].UUID()+":1", "00000000-0000-0000-0000-0000000000bb:1"
 	for _, c := range []struct {
-		name string
-		view roles.View
+		name, errant string
+		view         roles.View
 	}{
-		{"not sealed", contradicting(sync, all[1], errant, all[0])},
-		{"sealed, but cannot write to its disk", unfit(contradicting(sync, all[1], errant), all[0])},
+		{"not sealed", own, contradicting(sync, all[1], own, all[0])},
+		{"sealed, but cannot write to its disk", own, unfit(contradicting(sync, all[1], own), all[0])},
+		{"sealed, but what it lacks was not written where it is", foreign, contradicting(sync, all[1], foreign)},
 	} {
+		errant := c.errant
 		for _, me := range all {
 			e := roles.Elect(me, c.view, 1)
 			require.True(t, e.Alarm, c.name)
@@ -264,7 +266,7 @@ func TestElectAlarms(t *testing.T) {
 // told of, so it is left out; whoever holds all of it may still hold more.
 func TestElectGoesByTheOldPrimary(t *testing.T) {
 	all := incs(3)
-	const errant = "00000000-0000-0000-0000-0000000000bb:1"
+	errant := all[1].UUID() + ":1"
 	for _, acks := range []int{0, 1} {
 		sync := roles.Sync{Ver: 1, Term: 4, Primary: all[0], Members: all, Acks: acks}
 		for _, me := range all {

@@ -70,6 +70,14 @@ func (s Set) Subtract(o Set) Set { return s.combine(o, spans.subtract) }
 // Intersect returns the GTIDs that are in both s and o.
 func (s Set) Intersect(o Set) Set { return s.combine(o, spans.intersect) }
 
+// WrittenBy reports whether every GTID of the set, tagged or not, was given by
+// the server with this server_uuid. What is no uuid gave none; nobody gave the
+// GTIDs of the empty set, and everybody did.
+func (s Set) WrittenBy(server string) bool {
+	uuid, err := parseUUID(server)
+	return s.IsEmpty() || err == nil && !slices.ContainsFunc(s.streams, func(st stream) bool { return st.uuid != uuid })
+}
+
 // Count returns how many GTIDs the set holds; it stays at the largest uint64
 // instead of overflowing (a single stream can hold 2^63-2).
 func (s Set) Count() uint64 {

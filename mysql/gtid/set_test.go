@@ -191,3 +191,22 @@ func TestStreamsKeepTheServersOrder(t *testing.T) {
 	slices.SortFunc(keys, key.compare)
 	require.Equal(t, []key{{tag: ""}, {tag: "_"}, {tag: "b"}, {uuid: [16]byte{1}, tag: "z"}, {uuid: [16]byte{0xff}}}, keys)
 }
+
+func TestWrittenBy(t *testing.T) {
+	const a, b = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
+	for _, c := range []struct {
+		set, server string
+		want        bool
+	}{
+		{"", a, true},
+		{a + ":1-5", a, true},
+		{a + ":1-5", strings.ToUpper(a), true},
+		{a + ":1-5:tag:7", a, true},
+		{a + ":1-5", b, false},
+		{a + ":1-5," + b + ":tag:1", a, false},
+		{a + ":1-5," + b + ":tag:1", b, false},
+		{a + ":1", "none", false},
+	} {
+		require.Equal(t, c.want, MustParse(c.set).WrittenBy(c.server), "%q by %s", c.set, c.server)
+	}
+}
