@@ -13,7 +13,7 @@ func scenarios() []scenario {
 	}
 	return []scenario{
 		{"appliers", "three bare semi-synchronous servers: do replicas keep up with 8 clients, by the number of parallel workers", appliers, ""},
-		{"reconnect", "two bare servers: how long a commit waits for a follower that connects anew, by the size of the source's binary log file", reconnect, "BENCH_ROUNDS"},
+		{"reconnect", "two bare servers: how long until a follower that connects anew has the next write, by the size of the source's binary log file", reconnect, "BENCH_ROUNDS"},
 		{"switchover-8", "planned switchover, 8 clients writing as fast as they are acknowledged", switchovers(8, 30, 60), "BENCH_ROUNDS"},
 		{"switchover-64", "planned switchover, 64 clients", switchovers(64, 80, 120), "BENCH_ROUNDS"},
 		{"switchover-0", "planned switchover, one client writing every 5 ms", switchovers(0, 0, 0), "BENCH_ROUNDS"},
