@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,22 +40,34 @@ func (c Cluster) Names() []string {
 	return names
 }
 
-// Cluster asks the containers one after the other until one answers.
+// Cluster is the newest document that any of the containers has.
 func (p *Project) Cluster() (Cluster, error) { return p.clusterBeside("") }
 
-// clusterBeside is Cluster without asking one container: whoever is cut off from Consul tells what was before.
+// clusterBeside is Cluster without asking one container. All the others are asked: one that was cut off tells for a while
+// what was before, in which it is the primary under an address that it may have no more.
 func (p *Project) clusterBeside(id string) (Cluster, error) {
+	var told []Cluster
 	err := fmt.Errorf("no database container runs")
 	for _, c := range p.Containers("mysql") {
 		if !c.Running || c.Paused || c.IP == "" || c.ID == id {
 			continue
 		}
 		var d Cluster
-		if err = get("http://"+c.IP+":3308/cluster", &d); err == nil {
-			return d, nil
+		if err2 := get("http://"+c.IP+":3308/cluster", &d); err2 != nil {
+			err = err2
+			continue
 		}
+		told = append(told, d)
 	}
-	return Cluster{}, err
+	if len(told) == 0 {
+		return Cluster{}, err
+	}
+	return newest(told), nil
+}
+
+// newest is the document of the highest term, of equal ones the first.
+func newest(told []Cluster) Cluster {
+	return slices.MaxFunc(told, func(a, b Cluster) int { return cmp.Compare(a.Term, b.Term) })
 }
 
 // Line is the cluster in one line.
