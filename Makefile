@@ -4,8 +4,10 @@ SHELL := /bin/bash
 
 BIN       := bin/autopilot-mysql
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# Tests with several real servers share the machine; -p 1 keeps their number small.
+# Whole clusters share the machine, and what they do is timed: one package after the other.
 GOTEST    := go test -p 1
+# Tests of the packages wait for a server or two now and then; two at a time leave no processor idle.
+UNITTEST  := go test -p 2
 UNITTIME  ?= 25m
 E2ETIME   ?= 70m
 SOAKTIME  ?= 4h
@@ -44,8 +46,8 @@ check: ## formatting and go vet
 
 unit: build ## tests of every package, with the race detector, against a real server
 	@env=$$($(BIN) parts --env); export $$env; echo "$$env"; \
-	$(GOTEST) -race -timeout $(UNITTIME) $$(go list ./... | grep -v '/roles/internal/'); \
-	$(GOTEST) -timeout $(UNITTIME) ./roles/internal/...  # millions of steps on one goroutine each: nothing to race, much to wait for
+	$(UNITTEST) -race -timeout $(UNITTIME) $$(go list ./... | grep -v '/roles/internal/'); \
+	$(UNITTEST) -timeout $(UNITTIME) ./roles/internal/...  # millions of steps on one goroutine each: nothing to race, much to wait for
 
 # Built from its source module, once.
 CONSUL_TEMPLATE := $(PARTS)/consul-template-0.41.1
@@ -58,7 +60,10 @@ $(CONSUL_TEMPLATE):
 e2e: build $(CONSUL_TEMPLATE) ## tests of the whole: real clusters, real faults
 	@env=$$($(BIN) parts --env --haproxy); export $$env; echo "$$env"; \
 	export AUTOPILOT_TEST_BINARY=$(CURDIR)/$(BIN) AUTOPILOT_TEST_CONSUL_TEMPLATE=$(CONSUL_TEMPLATE); \
-	cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) ./...
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT; failed=0; \
+	(cd e2e && $(GOTEST) -count=1 -v -timeout $(E2ETIME) ./...) | tee "$$log" || failed=$$?; \
+	echo "the slowest, in seconds:"; sed -n 's/^--- [A-Z]*: \(Test[^ ]*\) (\(.*\)s)$$/\2 \1/p' "$$log" | sort -rn | awk 'NR <= 25'; \
+	exit $$failed
 
 # The current Consul has no package to fetch; it is built from its source module, once.
 CURRENT_CONSUL := $(PARTS)/consul-1.22.0

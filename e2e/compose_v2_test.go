@@ -25,7 +25,7 @@ func composeV2(t *testing.T, rounds int) []string {
 	for range rounds {
 		checkComposeFiles(t, []string{program})
 		lines = append(lines, "`config` takes the files, alone and together, and warns about nothing")
-		p := compose.New(t, "SNAPSHOT_INTERVAL=1m")
+		p := compose.New(t)
 		p.By(program)
 		p.Up(3)
 		p.WaitWhole(3)

@@ -15,7 +15,7 @@ import (
 // TestCooldown: the first failover is not held back, the second one is, says so with the command that overrides it, and
 // comes when the time is over. A clean stop in the meantime is no failover and waits for nothing.
 func TestCooldown(t *testing.T) {
-	const cooldown = 3 * time.Minute // much more than all of this takes on a slow machine
+	const cooldown = 90 * time.Second // three times what each half of this takes on a slow machine
 	c := harness.Up(t, harness.Options{Nodes: 4, Lease: patientLease, RestartAfter: "0s", NodeArgs: []string{"--cooldown", cooldown.String(), "--max-ackers", "3"}})
 	w := load.Start(t, c)
 	whole := func(nodes int) harness.Document {

@@ -107,7 +107,7 @@ func standbysWithoutADisk(t *testing.T, rounds int) []string {
 }
 
 // connectionsLease is short enough for the test to outlast three, and long enough for a machine that does other things too.
-const connectionsLease = 20 * time.Second
+const connectionsLease = 10 * time.Second
 
 // TestConnectionsUsedUp: a server that has no connection left for clients is busy, not dead.
 func TestConnectionsUsedUp(t *testing.T) {
