@@ -188,11 +188,7 @@ func loseDisk(t *testing.T, c *harness.Cluster, name string) (start func()) {
 	t.Helper()
 	dir := c.Doc().Node(name).Datadir
 	c.Stop(name)
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, e := range entries {
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, e.Name())))
-	}
+	emptyDir(t, dir)
 	return func() { c.Start(name) }
 }
 

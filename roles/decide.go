@@ -87,49 +87,6 @@ func decideInitWithData(f Facts) Decision {
 	return fire(NoPrimary, "data is on disk and there is no valid primary")
 }
 
-// decideWiped handles a Consul that lost the cluster's records while nodes have data. The newest record that anybody
-// remembers is put back once all its members report, so that nobody is left out who may hold an acknowledged write.
-func decideWiped(f Facts) Decision {
-	lost := f.View.lost()
-	if g, ok := f.View.garbled(keyNodes); ok {
-		return wait(fmt.Sprintf("%s, and so is the record %s (%s), which may know a newer one: waiting until its node writes it anew; "+
-			"if that node is gone for good, delete the key", lost, g.Key, g.Why))
-	}
-	newest := f.Disk.LastSync
-	for _, i := range f.View.Incs() {
-		// Inside a term only its primary changes the record, so of several copies of one term the primary's is the newest.
-		if last := f.View.Nodes[i].LastSync; last != nil && (last.Term > newest.Term || last.Term == newest.Term && last.Primary == i) {
-			newest = *last
-		}
-	}
-	if own := f.Disk.LastSync; own.Exists() && own.Term == newest.Term && own.Primary == f.Self.Inc {
-		newest = own
-	}
-	if !newest.Exists() {
-		return wait(lost + " and no node remembers it")
-	}
-	for _, m := range newest.Members {
-		n, ok := f.View.Nodes[m]
-		// A rebuilt node remembers what it knew before: its state file outlives its data.
-		if m != f.Self.Inc && (!ok || !n.Alive()) && !f.View.replaced(m) {
-			return wait(fmt.Sprintf("%s; it is put back when all of its last members report (%s); missing: %s", lost, newest, m.Name()))
-		}
-	}
-	newest.Ver = 0
-	return doStep(Step{Op: PutBack, Sync: newest, Why: lost + "; all of its last members are here"})
-}
-
-// someoneHasData names a node that remembers a term of this cluster. Creating a second database next to it would be
-// the one mistake nobody could repair.
-func someoneHasData(f Facts) (string, bool) {
-	for _, i := range f.View.Incs() {
-		if n := f.View.Nodes[i]; n.LastSync != nil && i != f.Self.Inc {
-			return n.Name, true
-		}
-	}
-	return "", false
-}
-
 func decideRestore(f Facts) Decision {
 	switch {
 	case f.Disk.Data == DataCondemned && f.MySQL.Running:

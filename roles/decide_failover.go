@@ -33,11 +33,13 @@ func decideFailover(f Facts) Decision {
 		return do(Fence, "no longer the primary")
 	case !f.View.OK:
 		return wait(consulSilent)
-	case f.View.Cluster == nil || !f.View.Sync.Exists():
+	case f.View.RecordLost():
 		return decideWiped(f)
 	}
 	l := f.View.Leader
 	switch {
+	case l.Free() && outdated(f) && len(f.View.Sync.Absent) > 0:
+		return decideNewer(f)
 	case l.Free() && outdated(f):
 		return wait(fmt.Sprintf("Consul's record (%s) is older than what this node knows (%s): an old backup was put back; restore a newer one, "+
 			"or correct the key sync", f.View.Sync, f.Disk.LastSync))

@@ -25,7 +25,10 @@ func decideFollower(s State, f Facts) Decision {
 		return wait("mysqld does not answer")
 	case !f.View.OK:
 		return wait("Consul does not answer; following on")
-	case f.View.Cluster == nil || !f.View.Sync.Exists():
+	case f.View.RecordLost():
+		if r, ok := f.View.forcedOn(f.Self.Name); ok && Refuse(r, f.View) == nil {
+			return fire(NoPrimary, f.View.lost()+", and "+r.By+" wants to go on without who is missing")
+		}
 		return wait(f.View.lost() + "; following on until the primary puts it back")
 	}
 	if promoted(f) {

@@ -29,7 +29,7 @@ func decidePrimary(f Facts) Decision {
 		return wait("Consul does not answer; the ack quorum still proves that nobody else was promoted")
 	case f.View.GarbledVer(KeySync) != 0 && !l.Free() && l.Session != f.Lease.Session && l.Holder != f.Self.Inc:
 		return fire(LeaseLost, l.Holder.Name()+" holds the lock, and "+f.View.lost())
-	case f.View.Cluster == nil || !sync.Exists():
+	case f.View.RecordLost():
 		back := f.Leading
 		back.Ver = 0
 		return doStep(Step{Op: PutBack, Sync: back, Why: f.View.lost() + " while its primary is open"})

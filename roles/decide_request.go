@@ -131,8 +131,11 @@ func Move(s State, f Facts) (Request, bool) {
 			next, ok = asPrimary(r, f)
 		case r.Kind == RequestRebuild && r.State == RequestRunning && r.Node == f.Self.Name:
 			next, ok = asRebuilt(s, r, f)
-		case !led && r.Kind == RequestFailover && r.State == RequestOpen && f.View.Leader.Free() && sealedNow(f):
+		case led || r.Kind != RequestFailover || !f.View.Leader.Free() || !sealedNow(f):
+		case r.State == RequestOpen:
 			next, ok = asSealed(r, f)
+		case r.Inc == f.Self.Inc && f.RequestAge[r.ID] > max(r.Timeout, forceGrace):
+			next, ok = asPutBack(r, f)
 		}
 		if ok {
 			return next, true
@@ -154,6 +157,17 @@ func asSealed(r Request, f Facts) (Request, bool) {
 	return r, false
 }
 
+// asPutBack ends the request for which the cluster's record was put back, when that was not enough: what force would lose now
+// has not been named to anybody.
+func asPutBack(r Request, f Facts) (Request, bool) {
+	e := Elect("", f.View, f.Set.Acks)
+	if e.Winner != "" {
+		return r, false
+	}
+	r.State, r.Outcome = RequestFailed, fmt.Sprintf("the cluster's record is back, but nobody can win yet: %s; start what is missing, or ask again with: %s", e.Why, forcedFailover(r.Node))
+	return r, true
+}
+
 // sealedNow reports whether this node has said what it holds for the next term.
 func sealedNow(f Facts) bool {
 	s, ok := f.View.Seals[f.Self.Inc]
@@ -168,7 +182,7 @@ func refuse(r Request, no *Refusal) Request {
 // asPrimary judges what is open and says how far what runs has come.
 func asPrimary(r Request, f Facts) (Request, bool) {
 	switch {
-	case r.Kind == RequestFailover && (r.Node == "" || r.Node == f.Self.Name):
+	case r.Kind == RequestFailover && (r.Node == "" || r.Node == f.Self.Name || r.State == RequestRunning):
 		r.State, r.Outcome = RequestDone, fmt.Sprintf("%s is the primary of term %d", f.Self.Name, f.View.Sync.Term)
 		return r, true
 	case r.Kind == RequestFailover:

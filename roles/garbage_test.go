@@ -59,6 +59,7 @@ func TestWithoutAPrimaryGarbageIsReplacedWhenAllReport(t *testing.T) {
 	sync := roles.Sync{Ver: 5, Term: 3, Primary: peer, Members: []roles.Inc{self, peer}, Acks: 1}
 	for _, s := range []roles.State{roles.Init, roles.Failover} {
 		f := spoilt(sealedWith(sync, sync), roles.KeyCluster)
+		misses(&f, peer)
 		d := roles.Decide(s, f)
 		require.True(t, does(d, roles.PutBack), "%s: %+v", s, d)
 		n := f.View.Nodes[peer]

@@ -66,9 +66,9 @@ func TestOfSeveralCopiesOfATermThePrimarysIsPutBack(t *testing.T) {
 	theirs := roles.Sync{Term: 3, Primary: peer, Members: []roles.Inc{peer, stranger}, Acks: 1}
 	f := sealedWith(mine, roles.Sync{})
 	f.View.Cluster = nil
-	f.View.Nodes[stranger] = roles.Node{Inc: stranger, Name: "c", Session: "session-c", LastSync: &mine}
+	f.View.Nodes[stranger] = roles.Node{Inc: stranger, Name: "c", Session: "session-c", LastSync: &mine, Misses: true}
 	n := f.View.Nodes[peer]
-	n.LastSync = &theirs
+	n.LastSync, n.Misses = &theirs, true
 	f.View.Nodes[peer] = n
 	d := roles.Decide(roles.Failover, f)
 	require.True(t, does(d, roles.PutBack), d.Why)
@@ -127,6 +127,10 @@ func TestARecordDeletedAloneIsPutBackAsWell(t *testing.T) {
 
 	last := roles.Sync{Term: 3, Primary: peer, Members: []roles.Inc{peer, self}, Acks: 1}
 	f = sealedWith(last, roles.Sync{})
+	d := roles.Decide(roles.Failover, f)
+	require.Empty(t, d.Steps, "what a node said before the record was lost is no report: it may be dead, and have known more")
+	require.Contains(t, d.Why, "missing: "+peer.Name())
+	misses(&f, peer)
 	require.True(t, does(roles.Decide(roles.Failover, f), roles.PutBack))
 	f.View.Leader = roles.Leader{Holder: peer, Session: peerSession}
 	require.Contains(t, roles.Decide(roles.Replica, f).Why, "following on", "the open primary does it")

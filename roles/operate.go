@@ -132,6 +132,9 @@ func refuseFailover(r Request, v View) *Refusal {
 	if !v.Leader.Free() {
 		return refused(GuardElection, "%s holds the lock and is about to open; if it does not: wait until the lock is free again", v.Leader.Holder.Name())
 	}
+	if v.RecordLost() {
+		return refuseUnrecorded(r, v)
+	}
 	e := Elect("", v, v.Sync.Acks)
 	switch {
 	case e.Winner != "" && (r.Node == "" || e.Winner.Name() == r.Node):
@@ -143,23 +146,31 @@ func refuseFailover(r Request, v View) *Refusal {
 	case !e.Alarm && v.LivingSuffice():
 		return nil // the missing seals are on their way: the election ends by itself
 	}
-	next := "autopilot-mysql failover --to " + orWord(r.Node, "NODE") + " --force --accept-data-loss"
-	return refused(GuardDataLoss, "acknowledged writes may be lost: %s; start what is missing, or give up what only it holds with: %s", e.Why, next)
+	return refused(GuardDataLoss, "acknowledged writes may be lost: %s; start what is missing, or give up what only it holds with: %s", e.Why, forcedFailover(r.Node))
 }
 
 // refuseForced checks what not even force can do without.
 func refuseForced(r Request, v View) *Refusal {
-	if r.Node == "" {
-		return refused(GuardDataLoss, "with --force the node whose history the cluster goes on with must be named with: --to NODE")
-	}
-	n, _ := v.Living(r.Node)
-	if !n.Alive() {
-		return refused(GuardNodeDown, "%s is not running: start it, or name another node with --to", r.Node)
+	n, no := aliveTarget(r, v)
+	if no != nil {
+		return no
 	}
 	if s, ok := v.Seals[n.Inc]; !ok || s.Promise != v.Sync.Term+1 {
 		return refused(GuardElection, "%s has not yet said what it holds (it seals itself as soon as it has data and sees no primary): try again in a moment", r.Node)
 	}
 	return nil
+}
+
+// aliveTarget is the node that a forced failover names.
+func aliveTarget(r Request, v View) (Node, *Refusal) {
+	if r.Node == "" {
+		return Node{}, refused(GuardDataLoss, "with --force the node whose history the cluster goes on with must be named with: --to NODE")
+	}
+	n, _ := v.Living(r.Node)
+	if !n.Alive() {
+		return Node{}, refused(GuardNodeDown, "%s is not running: start it, or name another node with --to", r.Node)
+	}
+	return n, nil
 }
 
 func orWord(s, word string) string {
@@ -226,8 +237,13 @@ type Loss struct {
 }
 
 // LossOf computes what is lost when the cluster goes on with the named node's history: positions are compared as sealed.
+// While the cluster's record is lost nobody is sealed; those who report elect one of themselves once it is back.
 func LossOf(v View, node string) Loss {
 	l := Loss{Known: map[string]gtid.Set{}}
+	if v.RecordLost() {
+		l.Silent = v.silent(v.remembered(Sync{}, ""), "")
+		return l
+	}
 	target, _ := v.Living(node)
 	have := v.Seals[target.Inc].Position
 	term := v.Sync.Term + 1

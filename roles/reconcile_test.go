@@ -306,11 +306,12 @@ func TestARebuiltMemberReportsForWhatItWas(t *testing.T) {
 	f := sealedWith(last, roles.Sync{})
 	f.View.Cluster = nil
 	delete(f.View.Nodes, stranger)
+	misses(&f, peer)
 	require.False(t, does(roles.Decide(roles.Failover, f), roles.PutBack), "one member is missing")
 
 	again := roles.NewInc(stranger.Name(), 9, "00000000-0000-0000-0000-0000000000ff")
 	f.View.Nodes[again] = roles.Node{Inc: again, Name: again.Name(), LastSync: &last}
 	require.False(t, does(roles.Decide(roles.Failover, f), roles.PutBack), "it is not running")
-	f.View.Nodes[again] = roles.Node{Inc: again, Name: again.Name(), LastSync: &last, Session: "session-c"}
+	f.View.Nodes[again] = roles.Node{Inc: again, Name: again.Name(), LastSync: &last, Session: "session-c", Misses: true}
 	require.True(t, does(roles.Decide(roles.Failover, f), roles.PutBack))
 }

@@ -68,6 +68,9 @@ type Sync struct {
 	// Rev makes a new version of the same content, when no transaction that is still under way may succeed any more:
 	// a write that changes nothing would leave Ver as it is.
 	Rev uint64 `json:"rev,omitempty"`
+	// Absent are the names of members that did not report when an operator had this record put back after Consul had lost
+	// it: they may know a newer one. It is gone with the next term.
+	Absent []string `json:"absent,omitempty"`
 }
 
 // Exists reports whether the record has been created.
@@ -210,6 +213,9 @@ type Node struct {
 	NoFailover bool   `json:"nofailover,omitempty"`
 	Priority   int    `json:"priority,omitempty"`
 	LastSync   *Sync  `json:"last_sync,omitempty"`
+	// Misses says that this node sees that Consul has lost the cluster's records: LastSync is then all that it will report. What
+	// a dead node said before that is no report: it may have learned more since.
+	Misses bool `json:"misses,omitempty"`
 	// Maintenance says that an operator has taken the node out of service for a while.
 	Maintenance bool `json:"maintenance,omitempty"`
 	// Login tells whether nodes use the same password of the cluster's accounts, and nothing about it.

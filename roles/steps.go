@@ -55,7 +55,7 @@ type Step struct {
 	Node Inc    // whom it concerns
 	K    int    // SetK
 	Sync Sync   // WriteSync, Promote, TakeBack, PutBack: what to write at Sync.Ver
-	For  string // Ask: what the checkpoint is for; DropHandover, TakeWritesBack: why; GiveUp, Force, Dismiss: the request
+	For  string // Ask: what the checkpoint is for; DropHandover, TakeWritesBack: why; GiveUp, Force, Dismiss, PutBack ("" for none): the request
 	Why  string
 
 	Delay   time.Duration // Throttle: of every group of commits; 0 ends it

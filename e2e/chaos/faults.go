@@ -15,12 +15,22 @@ type fault struct {
 	targets []string         // roles it strikes, one is drawn: primary, standby, any; none: it needs no node
 	hold    [2]time.Duration // how long it lasts, from and to
 	solo    bool             // never together with another one: what it may cost is only known alone
+	takes   memory           // of what the cluster has agreed on
 	needs   need
 	cost    string        // what it may cost while it lasts
 	bound   time.Duration // writes go through again so long after it has ended; 0 is usualBound
 	off     string        // why it is not drawn at present
 	strike  func(*strike) (heal func() error, err error)
 }
+
+// memory of what the cluster has agreed on is in Consul and with each node. Who loses both at once needs an operator: nobody
+// could know whether the node that forgot knew more (docs/operations.md). So no round takes both.
+type memory string
+
+const (
+	ofNode   memory = "a node's"
+	ofConsul memory = "Consul's"
+)
 
 // need is what must be there for a fault.
 type need int

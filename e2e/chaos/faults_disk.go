@@ -18,12 +18,12 @@ func diskFaults() []fault {
 		{name: "disk-full-standbys", hold: seconds(4, 12), needs: volumes, bound: 4 * time.Minute,
 			cost: "writes may stop until the primary goes on alone", strike: diskFullStandbys},
 		{name: "torn-relay-log", targets: onlyStandby, hold: seconds(1, 6), cost: "the standby's acknowledgements do not count until it holds them again", strike: tornRelay},
-		{name: "disk-lost", targets: onlyStandby, hold: seconds(1, 4), cost: "the standby gets a new copy", strike: diskLost},
+		{name: "disk-lost", targets: onlyStandby, hold: seconds(1, 4), takes: ofNode, cost: "the standby gets a new copy", strike: diskLost},
 		{name: "primary-disk-lost", targets: onlyPrimary, hold: seconds(1, 4), solo: true, cost: "writes may stop for a lease", strike: primaryDiskLost},
 		{name: "store-killed", hold: seconds(3, 20), cost: "nothing but snapshots", strike: storeKilled},
 		{name: "store-frozen", hold: seconds(3, 20), cost: "nothing but snapshots", strike: storeFrozen},
 		{name: "store-slow", hold: seconds(5, 20), needs: namespaces, cost: "nothing but snapshots", strike: storeSlow},
-		{name: "disk-lost-store-down", targets: onlyStandby, hold: seconds(5, 15), cost: "the standby gets a new copy once it can", strike: diskLostStoreDown},
+		{name: "disk-lost-store-down", targets: onlyStandby, hold: seconds(5, 15), takes: ofNode, cost: "the standby gets a new copy once it can", strike: diskLostStoreDown},
 	}
 }
 

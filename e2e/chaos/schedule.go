@@ -63,7 +63,9 @@ func (s *schedule) next() round {
 	want := 1 + s.rng.IntN(3)
 	for len(r.Steps) < want {
 		f := s.top()
-		alone := f.solo || slices.ContainsFunc(r.Steps, func(have step) bool { return have.Fault == f.name })
+		alone := f.solo || slices.ContainsFunc(r.Steps, func(have step) bool {
+			return have.Fault == f.name || f.takes != "" && s.fault(have.Fault).takes != "" && s.fault(have.Fault).takes != f.takes
+		})
 		if alone && len(r.Steps) > 0 {
 			break // it waits for its own round
 		}
@@ -73,7 +75,7 @@ func (s *schedule) next() round {
 			break
 		}
 	}
-	r.Hasty = s.rng.IntN(4) == 0 && !slices.ContainsFunc(r.Steps, func(st step) bool { return s.fault(st.Fault).solo })
+	r.Hasty = s.rng.IntN(4) == 0 && !slices.ContainsFunc(r.Steps, func(st step) bool { return s.fault(st.Fault).solo || s.fault(st.Fault).takes == ofNode })
 	return r
 }
 

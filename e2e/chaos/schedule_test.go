@@ -29,8 +29,11 @@ func TestEveryFaultIsDealt(t *testing.T) {
 	for range len(catalogue()) {
 		r := s.next()
 		sizes[len(r.Steps)]++
+		taken := map[memory]bool{}
 		for _, st := range r.Steps {
 			met[st.Fault]++
+			taken[s.fault(st.Fault).takes] = true
+			require.False(t, taken[ofNode] && (taken[ofConsul] || r.Hasty), r)
 			f := s.fault(st.Fault)
 			require.NotEmpty(t, f.name)
 			require.False(t, f.solo && len(r.Steps) > 1, r)

@@ -160,6 +160,30 @@ func (w *world) giveUp(n *node, term uint64) {
 	w.given.term = term
 }
 
+// goOnWith is a record that an operator had put back without all of its members. When it is the one that was lost, nothing
+// is; otherwise whatever it does not promise is part of an accepted loss.
+func (w *world) goOnWith(sync roles.Sync) {
+	sync.Ver = w.x.forgotten.Ver
+	if sync.Equal(w.x.forgotten) {
+		w.note("OPERATOR goes on without somebody: with the record that was lost, %s", sync)
+		return
+	}
+	lost := w.ackedW
+	for id := range 64 {
+		have := 0
+		for _, a := range sync.Ackers() {
+			if one(id).in(w.nodes[w.byName(a.Name())].srv.has()) {
+				have++
+			}
+		}
+		if p := w.byName(sync.Primary.Name()); have < sync.Acks || !one(id).in(w.nodes[p].srv.has()) {
+			w.ackedW &^= one(id)
+		}
+	}
+	w.note("OPERATOR goes on without somebody: with an older record, %s instead of %s; has given up %s", sync, w.x.forgotten, lost&^w.ackedW)
+	w.given.term = sync.Term + 1
+}
+
 // givenUp reports whether an acknowledgement of this server is part of an accepted loss.
 func (w *world) givenUp(s *server) bool {
 	return w.given.term != 0 && (s.node != w.openNode || w.openTerm < w.given.term)
@@ -236,7 +260,7 @@ func (a *agent) removed(p *proc) bool {
 // TestWishesComeTrue: what operators ask for in these runs is done in many of them.
 func TestWishesComeTrue(t *testing.T) {
 	for name, done := range map[string]string{
-		"rebuilds and removals": "has new data and follows", "removals of five": "was removed; it ends", "forced failovers": "OPERATOR has given up",
+		"rebuilds and removals": "has new data and follows", "removals of five": "was removed; it ends", "forced failovers": "OPERATOR has given up", "forced, Consul is wiped": "OPERATOR goes on without",
 	} {
 		p, times := plans()[name], 0
 		for seed := range uint64(25) {

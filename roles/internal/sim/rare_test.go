@@ -24,8 +24,9 @@ type unusual struct {
 	backup    *consul
 	lost      bool // a disk has been lost: only one is
 	tags      []tag
-	speed     []int  // per mille
-	aged      uint64 // the term Consul was put back to; 0: it was not, or has been overtaken
+	speed     []int      // per mille
+	aged      uint64     // the term Consul was put back to; 0: it was not, or has been overtaken
+	forgotten roles.Sync // the record Consul had when it lost it
 }
 
 // tag is what an operator has configured for one node; it counts from the next start of its agent.
@@ -78,14 +79,22 @@ func (w *world) unusually(n *node) bool {
 	return true
 }
 
-// wipe is a Consul whose keys were deleted, or that came back without its data: then the sessions are gone as well.
+// wipe is a Consul whose keys were deleted, or only the record of the ack set, or that came back without its data: then the
+// sessions are gone as well.
 func (w *world) wipe(*node) {
-	all := w.c.pick(2) == 0
-	w.note("FAULT Consul loses the cluster's keys, its sessions too: %t", all)
+	how := []string{"the cluster's keys", "its data, the sessions too", "the record of the ack set"}[w.c.pick(3)]
+	w.note("FAULT Consul loses %s", how)
 	c := w.consul
 	v := c.write()
+	if v.Sync.Exists() {
+		w.x.forgotten = v.Sync
+	}
+	if how == "the record of the ack set" {
+		v.Sync = roles.Sync{}
+		return
+	}
 	*v = roles.View{OK: true, Seals: map[roles.Inc]roles.Seal{}, Nodes: map[roles.Inc]roles.Node{}, Removed: map[roles.Inc]bool{}}
-	if all {
+	if how != "the cluster's keys" {
 		clear(c.sessions)
 	}
 }

@@ -22,6 +22,7 @@ func (a *agent) ownRecord(f roles.Facts) roles.Node {
 		last := a.disk.lastSync
 		n.LastSync = &last
 	}
+	n.Misses = f.View.OK && f.View.RecordLost()
 	switch n.State {
 	case roles.Primary:
 		n.Healthy = m.Ready && n.Open != 0

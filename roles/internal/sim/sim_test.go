@@ -68,6 +68,7 @@ func plans() map[string]plan {
 		"removals of five":            {nodes: 5, k: 2, steps: 700, wishes: wishes{rebuild: true, remove: true}},
 		"forced failovers":            {nodes: 3, k: 1, steps: 900, wishes: wishes{force: true}},
 		"forced, leader deposed":      {nodes: 3, k: 1, steps: 900, wishes: wishes{force: true, rebuild: true}, leader: true, lagging: true},
+		"forced, Consul is wiped":     {nodes: 3, k: 1, steps: 900, wishes: wishes{force: true}, rare: rare{wipes: true}},
 		"forced, two acks":            {nodes: 3, k: 2, steps: 900, wishes: wishes{force: true}},
 		"a second primary steps down": {nodes: 3, k: 1, steps: 900, script: secondPrimarySteps},
 	}

@@ -31,7 +31,7 @@ func (a *agent) step(p *proc, s roles.Step, f roles.Facts) error {
 		a.restore(f)
 		return nil
 	case roles.PutBack:
-		return a.putBack(p, s.Sync)
+		return a.putBack(p, s)
 	case roles.Fence:
 		a.fence(p)
 		return nil
@@ -304,16 +304,36 @@ func (a *agent) takeBack(p *proc, next roles.Sync) error {
 	return err
 }
 
-func (a *agent) putBack(p *proc, sync roles.Sync) error {
-	me, id := a.inc(), a.disk.cluster
+func (a *agent) putBack(p *proc, s roles.Step) error {
+	me, id, sync := a.inc(), a.disk.cluster, s.Sync
 	c := a.w.consul
+	v, err := p.refresh()
+	if err != nil {
+		return err
+	}
+	var r roles.Request
+	if s.For != "" {
+		if r, err = requestOf(v, s.For); err != nil {
+			return err
+		}
+		if roles.Refuse(r, v) != nil || r.State != roles.RequestOpen {
+			return errNotNow
+		}
+		r.State, r.Inc = roles.RequestRunning, me
+	}
 	ok, err := p.consulCall("put back", func() bool {
-		if c.v.Cluster != nil || c.v.Sync.Exists() {
+		newer := sync.Ver != 0 && sync.Ver == c.v.Sync.Ver
+		if !newer && c.v.Cluster != nil && c.v.Sync.Exists() || s.For != "" && !c.moveRequest(r) {
 			return false
 		}
 		v := c.write()
 		v.Cluster = &roles.Cluster{ID: id, CreatedBy: me}
-		c.put(sync)
+		if newer || !v.Sync.Exists() {
+			c.put(sync)
+		}
+		if s.For != "" {
+			a.w.goOnWith(sync)
+		}
 		return true
 	})
 	if err != nil {
@@ -322,7 +342,7 @@ func (a *agent) putBack(p *proc, sync roles.Sync) error {
 	if !ok {
 		return errNotNow
 	}
-	v, err := p.refresh()
+	v, err = p.refresh()
 	if err == nil && a.state == roles.Primary && v.Sync.Equal(sync) {
 		a.leading = v.Sync
 	}

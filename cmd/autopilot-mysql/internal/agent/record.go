@@ -190,6 +190,7 @@ func (a *Agent) ownRecord(f roles.Facts) roles.Node {
 		last := a.disk.s.LastSync
 		n.LastSync = &last
 	}
+	n.Misses = f.View.OK && f.View.RecordLost()
 	if l := a.keeper.state(); l.provable {
 		n.LeaseMS = l.expiresIn.Milliseconds()
 	}

@@ -64,7 +64,7 @@ func (a *Agent) perform(ctx context.Context, s roles.Step, f roles.Facts) error 
 		a.restore(f)
 		return nil
 	case roles.PutBack:
-		return a.putBack(ctx, s.Sync)
+		return a.putBack(ctx, s)
 	case roles.Close:
 		return a.srv.ReadOnlyOn(ctx)
 	case roles.Archive:
@@ -192,25 +192,29 @@ func (a *Agent) takeBack(ctx context.Context, next roles.Sync) error {
 	return err
 }
 
-// putBack writes records that Consul lost, exactly as the members remember them.
-func (a *Agent) putBack(ctx context.Context, sync roles.Sync) error {
+// putBack writes records that Consul lost, exactly as the members remember them; those who are there, when an operator goes
+// on without the others.
+func (a *Agent) putBack(ctx context.Context, s roles.Step) error {
 	before, err := a.watch.refresh(ctx)
 	if err != nil {
 		return fmt.Errorf("put cluster records back: %w", err)
 	}
-	var ops []election.Op // one of the two may have been lost alone, or be garbage
-	if !before.Sync.Exists() {
-		ops = append(ops, election.CAS(a.keys.Sync(), before.GarbledVer(roles.KeySync), cluster.Encode(sync)))
+	ops, err := a.recordsBack(before, s.Sync)
+	if err != nil {
+		return fmt.Errorf("put cluster records back: %w", err)
 	}
-	if before.Cluster == nil {
-		id := roles.Cluster{ID: a.disk.s.ClusterID, Name: a.Settings.Cluster, CreatedAt: time.Now().UTC(), CreatedBy: a.disk.inc()}
-		ops = append(ops, election.CAS(a.keys.Cluster(), before.GarbledVer(roles.KeyCluster), cluster.Encode(id)))
-	}
-	if len(ops) == 0 {
-		return fmt.Errorf("put cluster records back: somebody else did: %w", errNotNow)
-	}
-	if session := a.keeper.state().session; a.leadingNow() && session != "" && before.Leader.Session == session {
-		ops = append(ops, election.CheckSession(a.keys.Leader(), session))
+	var loss, by string
+	if s.For != "" {
+		r, err := requestOf(before, s.For)
+		if err != nil {
+			return err
+		}
+		if roles.Refuse(r, before) != nil || r.State != roles.RequestOpen {
+			return fmt.Errorf("put cluster records back: %w", errNotNow)
+		}
+		loss, by = roles.LossOf(before, a.Settings.Name).String(), r.By
+		r.State, r.Inc, r.Progress = roles.RequestRunning, a.disk.inc(), "the cluster's record is put back; given up: "+loss
+		ops = append(ops, a.casRequest(r))
 	}
 	ok, why, err := a.Store.Txn(ctx, ops...)
 	if err != nil {
@@ -219,11 +223,37 @@ func (a *Agent) putBack(ctx context.Context, sync roles.Sync) error {
 	if !ok {
 		return fmt.Errorf("put cluster records back: %s: %w", why, errNotNow)
 	}
+	if by != "" {
+		a.Log.Warn("forced failover: the cluster's record is put back without all of its members", "by", by, "given_up", loss, "term", s.Sync.Term)
+		a.history.add(cluster.HistoryEntry{Kind: cluster.HistoryForced, Node: a.Settings.Name, Term: s.Sync.Term, Why: by + " gave up " + loss})
+	}
 	view, err := a.watch.refresh(ctx)
-	if err == nil && a.leadingNow() && view.Sync.Equal(sync) {
+	if err == nil && a.leadingNow() && view.Sync.Equal(s.Sync) {
 		a.leading = view.Sync
 	}
 	return err
+}
+
+// recordsBack writes what is missing in before: one of the two records may have been lost alone, or be garbage.
+func (a *Agent) recordsBack(before roles.View, sync roles.Sync) ([]election.Op, error) {
+	var ops []election.Op
+	switch {
+	case !before.Sync.Exists():
+		ops = append(ops, election.CAS(a.keys.Sync(), before.GarbledVer(roles.KeySync), cluster.Encode(sync)))
+	case sync.Ver != 0: // a newer one than an operator had put back
+		ops = append(ops, election.CAS(a.keys.Sync(), sync.Ver, cluster.Encode(sync)))
+	}
+	if before.Cluster == nil {
+		id := roles.Cluster{ID: a.disk.s.ClusterID, Name: a.Settings.Cluster, CreatedAt: time.Now().UTC(), CreatedBy: a.disk.inc()}
+		ops = append(ops, election.CAS(a.keys.Cluster(), before.GarbledVer(roles.KeyCluster), cluster.Encode(id)))
+	}
+	if len(ops) == 0 {
+		return nil, fmt.Errorf("somebody else did: %w", errNotNow)
+	}
+	if session := a.keeper.state().session; a.leadingNow() && session != "" && before.Leader.Session == session {
+		ops = append(ops, election.CheckSession(a.keys.Leader(), session))
+	}
+	return ops, nil
 }
 
 // holder reads consistently which session holds the lock; "" when none does.

@@ -103,9 +103,14 @@ func (d *Doc) summary(whole *Problem) string {
 // wholeProblem is why nobody can write; nil when somebody can.
 func wholeProblem(v roles.View) *Problem {
 	_, ok := v.ValidPrimary()
+	last, missing, forgotten := v.Forgotten()
 	switch {
 	case ok:
 		return nil
+	case forgotten && v.Leader.Free() && len(missing) > 0:
+		return &Problem{What: fmt.Sprintf("there is no primary, and Consul has lost the cluster's record (its nodes remember %s)", last),
+			Next: "it is put back as soon as all members of that record report; missing: " + strings.Join(missing, ", "),
+			Do:   "start who is missing; if that data is gone for good: autopilot-mysql failover --to NODE --force --accept-data-loss"}
 	case v.GarbledVer(roles.KeyCluster) != 0 || v.GarbledVer(roles.KeySync) != 0:
 		return &Problem{What: "there is no valid primary, and the cluster's record in Consul cannot be read",
 			Next: "an open primary writes it anew; without one it is put back as soon as all members of the last ack set report",
