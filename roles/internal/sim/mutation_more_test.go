@@ -19,6 +19,7 @@ func moreMutations() []mutation {
 		{name: "old seals count", plan: scripted(staleSeal, rare{})},
 		{name: "received alone is the position", plan: plan{nodes: 3, k: 1, steps: 900, script: secondPrimarySteps, quiet: true}, from: 300},
 		{name: "put back without all members", plan: scripted(aloneThenWiped, rare{wipes: true})},
+		{name: "a last word counts", plan: plan{nodes: 3, k: 1, steps: 900, script: lastWord, rare: rare{wipes: true}}},
 		{name: "a promotion is remembered before it is recorded", plan: scripted(plannedThenWiped, rare{wipes: true})},
 		{name: "an old backup counts", plan: scripted(backupOfTheFirstTerm, rare{backups: true})},
 		{name: "any snapshot is used", plan: copying, stuck: true},
@@ -53,6 +54,12 @@ func (w *world) tamperMore(s roles.State, f *roles.Facts) {
 	switch {
 	case w.is("an old backup counts") && s == roles.Failover && f.View.Sync.Term < f.Disk.LastSync.Term:
 		f.Disk.LastSync = roles.Sync{}
+	case w.is("a last word counts"):
+		f.View.Nodes = maps.Clone(f.View.Nodes)
+		for i, n := range f.View.Nodes {
+			n.Misses = true
+			f.View.Nodes[i] = n
+		}
 	case w.is("received alone is the position") && s == roles.Failover:
 		f.MySQL = receivedAlone(f.MySQL)
 	}

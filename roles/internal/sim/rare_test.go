@@ -84,19 +84,24 @@ func (w *world) unusually(n *node) bool {
 func (w *world) wipe(*node) {
 	how := []string{"the cluster's keys", "its data, the sessions too", "the record of the ack set"}[w.c.pick(3)]
 	w.note("FAULT Consul loses %s", how)
-	c := w.consul
-	v := c.write()
-	if v.Sync.Exists() {
-		w.x.forgotten = v.Sync
-	}
+	w.forgetAckSet()
 	if how == "the record of the ack set" {
-		v.Sync = roles.Sync{}
 		return
 	}
+	c := w.consul
+	v := c.write()
 	*v = roles.View{OK: true, Seals: map[roles.Inc]roles.Seal{}, Nodes: map[roles.Inc]roles.Node{}, Removed: map[roles.Inc]bool{}}
 	if how != "the cluster's keys" {
 		clear(c.sessions)
 	}
+}
+
+func (w *world) forgetAckSet() {
+	v := w.consul.write()
+	if v.Sync.Exists() {
+		w.x.forgotten = v.Sync
+	}
+	v.Sync = roles.Sync{}
 }
 
 // backUp keeps what Consul holds.

@@ -45,6 +45,25 @@ func aloneThenWiped() []line {
 	}
 }
 
+// A new primary goes on alone and dies; its session lives on for a while, and with it a record from before it was alone. At
+// that moment somebody deletes the record of the ack set: those who are left remember one without that.
+func lastWord() []line {
+	var x, y int
+	return []line{
+		{begin, both(stopAgent(a), loseSession(a))},
+		{openedByOther(a), func(w *world) { x, y = w.others(a); cutLink(x, y)(w) }},
+		{func(w *world) bool {
+			said := w.consul.v.Nodes[w.nodes[x].inc()].LastSync
+			return alone(w) && lacks(a)(w) && lacks(y)(w) && (said == nil || !said.Equal(w.consul.v.Sync))
+		}, func(w *world) {
+			w.strike(powerOff, w.nodes[x])
+			w.nodes[x].off = true
+			w.forgetAckSet()
+			contAgent(a)(w)
+		}},
+	}
+}
+
 // The first primary comes back, learns of the new term but gets no data of it; then the new primary dies and the backup of
 // the first term is put back.
 func backupOfTheFirstTerm() []line {

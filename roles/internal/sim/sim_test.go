@@ -61,6 +61,7 @@ func plans() map[string]plan {
 		"clocks of different speed":   {nodes: 3, k: 1, steps: 500, rare: rare{clocks: true}, leader: true},
 		"alone, then joined":          {nodes: 3, k: 1, steps: 700, script: aloneThenJoined},
 		"alone, then wiped":           {nodes: 3, k: 1, steps: 700, script: aloneThenWiped, rare: rare{wipes: true}},
+		"a last word":                 {nodes: 3, k: 1, steps: 900, script: lastWord, rare: rare{wipes: true}},
 		"planned, then wiped":         {nodes: 3, k: 1, steps: 900, script: plannedThenWiped, rare: rare{wipes: true}},
 		"a backup of the first term":  {nodes: 3, k: 1, steps: 700, script: backupOfTheFirstTerm, rare: rare{backups: true}},
 		"rebuilds and removals":       {nodes: 3, k: 1, steps: 700, wishes: wishes{rebuild: true, remove: true}},
