@@ -30,10 +30,17 @@ const stuckMargin = time.Minute
 // 119 MiB with it, and at 214 MiB without (measured with a small database; what counts are the buffers, not the data).
 const agentMemory = 120 << 20
 
+// agentGrowth is by how many percent the agent's live memory may grow before it is collected. An idle node's agent has 10 MiB
+// of memory of its own with it and 12 with Go's 100, for the same CPU time (three nodes, 45 s; 30 saved only 0.5 MiB more).
+const agentGrowth = 50
+
 // runAgent is the agent process. It ends through the guard, which prints the reason.
 func runAgent(ctx context.Context, inv *cli.Invocation, s *config.Settings) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(agentMemory)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(agentGrowth)
 	}
 	g, err := guard.Connect()
 	if err != nil {
