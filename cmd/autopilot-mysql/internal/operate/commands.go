@@ -112,6 +112,9 @@ func (p picture) planFailover(r roles.Request) string {
 	switch {
 	case e.Winner != "":
 		return e.Winner.Name() + " takes over, and nothing is lost"
+	case r.Options.Force && p.RecordLost():
+		last, _, _ := p.Forgotten()
+		return fmt.Sprintf("the cluster's record is put back (%s), the members that are there elect one of themselves, and this is lost: %s", last, roles.LossOf(p.View, r.Node))
 	case r.Options.Force:
 		return fmt.Sprintf("%s becomes the primary with what it holds, and this is lost: %s", r.Node, roles.LossOf(p.View, r.Node))
 	}

@@ -185,8 +185,10 @@ func TestDryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 		"its replication account and records are deleted": {ask(roles.RequestRemove, "db2"), func(w *world) { w.kill("db2") }},
 		"db2 takes over, and nothing is lost":             {ask(roles.RequestFailover, ""), func(w *world) { w.kill("db1"); w.seal("db2", uuid+":1-9"); w.seal("db3", uuid+":1-8") }},
 		"the living members elect one of themselves":      {ask(roles.RequestFailover, ""), func(w *world) { w.kill("db1") }},
-		"db1 is the primary already, in term 3":           {ask(roles.RequestSwitchover, "db1"), nil},
-		"on fewer disks than promised":                    {Ask{Request: roles.Request{Kind: roles.RequestRebuild, Node: "db2", Options: roles.RequestOptions{Force: true}}}, func(w *world) { w.kill("db3") }},
+		"the cluster's record is put back (term 3, primary db1, members db1+db2+db3, acks 1), the members that are there elect one of themselves, and this is lost: whatever was acknowledged and is only on db1": {
+			Ask{Request: roles.Request{Kind: roles.RequestFailover, Node: "db2", Options: roles.RequestOptions{Force: true, AcceptDataLoss: true}}}, func(w *world) { w.kill("db1"); w.loseRecord("db2", "db3") }},
+		"db1 is the primary already, in term 3": {ask(roles.RequestSwitchover, "db1"), nil},
+		"on fewer disks than promised":          {Ask{Request: roles.Request{Kind: roles.RequestRebuild, Node: "db2", Options: roles.RequestOptions{Force: true}}}, func(w *world) { w.kill("db3") }},
 	} {
 		w := newWorld(t)
 		if c.edit != nil {

@@ -72,6 +72,19 @@ func (w *world) seal(name, pos string) {
 	w.put(w.keys.Seal(inc(name)), roles.Seal{Promise: 4, Position: gtid.MustParse(pos)})
 }
 
+// loseRecord takes the record of the ack set away; these nodes see it, and say what they remember.
+func (w *world) loseRecord(names ...string) {
+	last := w.view().Sync
+	ok, _, err := w.Txn(w.t.Context(), election.Delete(w.keys.Sync()))
+	require.NoError(w.t, err)
+	require.True(w.t, ok)
+	for _, n := range names {
+		r := w.view().Nodes[inc(n)]
+		r.LastSync, r.Misses = &last, true
+		w.put(w.keys.Node(inc(n)), r)
+	}
+}
+
 func (w *world) desk(by string) *Desk {
 	return &Desk{Store: w.Memory, Cluster: "shop", By: by, Now: time.Now, Say: func(s string) {
 		w.mu.Lock()
