@@ -247,11 +247,11 @@ func containersReplaced(t *testing.T, rounds int) (lines []string) {
 		p.WaitWhole(3)
 		c := p.WaitWriting()
 		require.Empty(t, c.Missing)
-		role := "a replica"
+		line := fmt.Sprintf("round %s: a replica made anew: %d acknowledged, 0 missing", round, c.Acknowledged)
 		if replaced.ID == primary.ID {
-			role = "the primary"
+			line = fmt.Sprintf("round %s: the primary made anew: %d acknowledged, 0 missing, %.1f ms without writes on the servers", round, c.Acknowledged, p.LastPromotion().GapMS)
 		}
-		lines = append(lines, fmt.Sprintf("round %s: %s made anew: %d acknowledged, 0 missing, longest gap so far %d ms", round, role, c.Acknowledged, c.LongestGapMS))
+		lines = append(lines, fmt.Sprintf("%s; longest gap of the application's writes so far %d ms, its pauses included", line, c.LongestGapMS))
 		t.Log(lines[len(lines)-1])
 	}
 	require.ElementsMatch(t, before.Names(), p.WaitWhole(3).Names(), "the nodes keep their names")

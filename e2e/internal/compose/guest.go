@@ -121,6 +121,34 @@ func (p *Project) Status(c Container) string {
 	return p.Docker("exec", c.ID, "autopilot-mysql", "status")
 }
 
+// Promotion is an entry of that kind in the history.
+type Promotion struct {
+	Node  string
+	Term  uint64
+	GapMS float64 `json:"gap_ms"` // for how long nobody could write
+}
+
+// LastPromotion is the newest one that the command `history` knows.
+func (p *Project) LastPromotion() (last Promotion) {
+	p.t.Helper()
+	var doc struct {
+		History []struct {
+			Kind string
+			Promotion
+		}
+	}
+	out, err := p.output("exec", p.Primary().ID, "autopilot-mysql", "history", "--output", "json")
+	require.NoError(p.t, err)
+	require.NoErrorf(p.t, json.Unmarshal([]byte(out), &doc), "%s", out)
+	for _, e := range doc.History {
+		if e.Kind == "promotion" && e.Term > last.Term {
+			last = e.Promotion
+		}
+	}
+	require.NotZero(p.t, last.Term, "the history knows no promotion")
+	return last
+}
+
 // Consul makes one request to the project's Consul by hand.
 func (p *Project) Consul(method, path string, body []byte) []byte {
 	p.t.Helper()

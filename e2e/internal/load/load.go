@@ -174,6 +174,22 @@ func (w *Writers) Gap(from time.Time) time.Duration {
 	return longest
 }
 
+// Pause is a time without an acknowledgement.
+type Pause struct{ From, To time.Time }
+
+// Pauses are those between two acknowledgements that end in a span of time and are longer than least.
+func (w *Writers) Pauses(from, to time.Time, least time.Duration) (all []Pause) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := 1; i < len(w.acks); i++ {
+		p := Pause{w.acks[i-1].At, w.acks[i].At}
+		if p.To.After(from) && !p.To.After(to) && p.To.Sub(p.From) > least {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // waitBegun waits until every client has a connection to the primary.
 func (w *Writers) waitBegun() {
 	w.t.Helper()
