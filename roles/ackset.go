@@ -93,7 +93,7 @@ func finishAlone(f Facts) (Step, bool) {
 func openFollowers(f Facts) (Step, bool) {
 	for _, i := range f.View.Incs() {
 		n := f.View.Nodes[i]
-		if !mayStream(f, n) || f.MySQL.Unlocked[n.Name] || leaving(f, i) {
+		if !mayStream(f, n) || f.MySQL.Unlocked[n.Name] || leaving(f, i) || lockedOut(f, n.Name) {
 			continue
 		}
 		return Step{Op: Unlock, Node: i, Why: fmt.Sprintf("%s follows in term %d", n.Name, f.View.Sync.Term)}, true
@@ -194,6 +194,12 @@ func excess(f Facts) Inc {
 		return ""
 	}
 	return slices.Max(ackers)
+}
+
+// lockedOut reports whether an acker of this bare name has to be locked out for its removal. Then nobody is let in under the
+// name: a node that lost its disk would otherwise follow anew, and be locked out for what it was, again and again.
+func lockedOut(f Facts, name string) bool {
+	return slices.ContainsFunc(f.View.Sync.Ackers(), func(a Inc) bool { return a.Name() == name && leaving(f, a) && !f.View.replaced(a) })
 }
 
 // removeAcker is REMOVE: the acker's stream ends first (a time-out is never that), then enough of the others must hold
