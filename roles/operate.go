@@ -241,7 +241,7 @@ type Loss struct {
 func LossOf(v View, node string) Loss {
 	l := Loss{Known: map[string]gtid.Set{}}
 	if v.RecordLost() {
-		l.Silent = v.silent(v.remembered(Sync{}, ""), "")
+		_, l.Silent, _ = v.Forgotten()
 		return l
 	}
 	target, _ := v.Living(node)

@@ -106,11 +106,10 @@ func refuseUnrecorded(r Request, v View) *Refusal {
 	if g, ok := v.garbled(keyNodes); ok {
 		return refused(GuardDataLoss, "%s, and so is %s", v.lost(), unreadable(g))
 	}
-	newest := v.remembered(Sync{}, "")
-	if !newest.Exists() {
+	newest, silent, ok := v.Forgotten()
+	if !ok {
 		return refused(GuardElection, "%s, and no node that is known remembers it: start the nodes that have data of the cluster", v.lost())
 	}
-	silent := v.silent(newest, "")
 	switch {
 	case len(silent) == 0:
 		return nil // it is put back in a moment
