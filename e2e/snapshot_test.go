@@ -135,14 +135,14 @@ func (s snapshots) must(what string, args ...string) string {
 // create takes one, trying again while a node is on its way back.
 func (s snapshots) create() {
 	s.t.Helper()
-	waitFor(s.t, "a snapshot by command", func() bool {
+	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(time.Second) {
 		out, err := s.run("create", "--timeout", snapshotLimit.String())
-		if err != nil {
-			s.t.Logf("not yet: %s", harness.Tail(out, 1))
-			time.Sleep(time.Second)
+		if err == nil {
+			return
 		}
-		return err == nil
-	})
+		require.Truef(s.t, time.Now().Before(deadline), "no snapshot by command within %v: %s\nthe servers are at:\n%s",
+			harness.FailoverLimit, harness.Tail(out, 2), s.c.Threads())
+	}
 }
 
 // listed is one snapshot of `snapshot list --output json`.
@@ -356,15 +356,34 @@ func snapshotKills(t *testing.T, rounds int) []string {
 			}
 			<-begun
 		}
+		t.Logf("round %d: %s, %v into %s at %s", i+1, hit, delay, what, node)
 		c.WaitWhole(2)
 		s.list()
-		waitFor(t, "no scratch files", func() bool { return len(scratchOf(t, c)) == 0 })
+		noScratch(t, c)
 		s.create()
 		lines = append(lines, fmt.Sprintf("round %d: %s, %v into %s at %s: whole again, nothing half listed, no scratch left, the next snapshot works",
 			i+1, hit, delay, what, node))
 	}
 	v := w.Verify(c)
 	return append(lines, fmt.Sprintf("%d acknowledged writes on all nodes", v.Acknowledged))
+}
+
+// noScratch waits until nothing is left of snapshots and restores that were killed, and names what is.
+func noScratch(t *testing.T, c *harness.Cluster) {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(harness.FailoverLimit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if left = scratchOf(t, c); len(left) == 0 {
+			return
+		}
+	}
+	for i, name := range left {
+		st, err := os.Stat(name)
+		if err == nil {
+			left[i] += ", changed " + st.ModTime().UTC().Format(time.TimeOnly)
+		}
+	}
+	require.Empty(t, left, "scratch files after %v", harness.FailoverLimit)
 }
 
 // scratchOf finds what snapshots and restores leave when they are killed.

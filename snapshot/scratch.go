@@ -26,10 +26,8 @@ func prepareScratch(o CreateOptions, id string) (string, error) {
 	if err := CleanScratch(dir); err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := makeLikeParent(dir); err != nil {
-			return "", err
-		}
+	if err := makeLikeParent(dir); err != nil {
+		return "", err
 	}
 	if err := checkSpace(dir, needed(o.DataBytes, o.PartBytes, partUploads+1)); err != nil {
 		return "", err
@@ -58,17 +56,32 @@ func CleanScratch(dir string) error {
 }
 
 // makeLikeParent makes a directory that belongs to whom its parent belongs:
-// this process may be root while the server, who has to write there, is not.
+// this process may be root while the server, who has to write there, is not. A
+// predecessor may have been killed between the two steps. One that is of another
+// user than root is as somebody wanted it.
 func makeLikeParent(dir string) error {
-	st, err := os.Stat(filepath.Dir(dir))
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	mine, err := ownerOf(dir)
+	if err != nil || os.Geteuid() != 0 || mine.Uid != 0 {
+		return err
+	}
+	parent, err := ownerOf(filepath.Dir(dir))
+	if err != nil || parent.Uid == 0 {
+		return err
+	}
+	return os.Chown(dir, int(parent.Uid), int(parent.Gid))
+}
+
+func ownerOf(dir string) (*syscall.Stat_t, error) {
+	st, err := os.Stat(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o750); err != nil {
-		return err
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, fmt.Errorf("%s: its owner is not told", dir)
 	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		return os.Chown(dir, int(sys.Uid), int(sys.Gid))
-	}
-	return nil
+	return sys, nil
 }
