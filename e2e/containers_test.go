@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/compose"
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
 // containerFault is something that happens to the primary's container, and its end. It returns when the fault is over.
@@ -231,6 +232,8 @@ func containersReplaced(t *testing.T, rounds int) (lines []string) {
 	p.Up(3)
 	before := p.WaitWhole(3)
 	p.WaitWriting()
+	var gaps []float64
+	var laps [][]harness.Lap
 	for i := range 3 * rounds {
 		round := strconv.Itoa(i/3 + 1)
 		primary := p.Primary()
@@ -249,11 +252,17 @@ func containersReplaced(t *testing.T, rounds int) (lines []string) {
 		require.Empty(t, c.Missing)
 		line := fmt.Sprintf("round %s: a replica made anew: %d acknowledged, 0 missing", round, c.Acknowledged)
 		if replaced.ID == primary.ID {
-			line = fmt.Sprintf("round %s: the primary made anew: %d acknowledged, 0 missing, %.1f ms without writes on the servers", round, c.Acknowledged, p.LastPromotion().GapMS)
+			last := p.LastPromotion()
+			gaps, laps = append(gaps, last.GapMS), append(laps, last.Laps)
+			line = fmt.Sprintf("round %s: the primary made anew: %d acknowledged, 0 missing, %.1f ms without writes on the servers", round, c.Acknowledged, last.GapMS)
 		}
 		lines = append(lines, fmt.Sprintf("%s; longest gap of the application's writes so far %d ms, its pauses included", line, c.LongestGapMS))
 		t.Log(lines[len(lines)-1])
 	}
 	require.ElementsMatch(t, before.Names(), p.WaitWhole(3).Names(), "the nodes keep their names")
+	slices.Sort(gaps)
+	lines = append(lines, fmt.Sprintf("without writes on the servers, %d hand-overs: median %.1f ms, longest %.1f ms; where the time went, medians in ms: %s",
+		len(gaps), gaps[len(gaps)/2], gaps[len(gaps)-1], harness.LapsLine(laps)))
+	t.Log(lines[len(lines)-1])
 	return lines
 }

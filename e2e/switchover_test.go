@@ -78,6 +78,7 @@ func switchovers(t *testing.T, rounds int) []string {
 	var lines []string
 	var servers []float64
 	var clients []time.Duration
+	var laps [][]harness.Lap
 	undone := 0
 	for i := range rounds {
 		before := c.WaitWhole(3)
@@ -107,7 +108,7 @@ func switchovers(t *testing.T, rounds int) []string {
 		}
 		require.Equal(t, before.Term+1, after.Term, "one hand-over is one term")
 		w.WaitAcksSince(time.Now(), 50)
-		servers, clients = append(servers, r.GapMS), append(clients, w.Gap(at))
+		servers, clients, laps = append(servers, r.GapMS), append(clients, w.Gap(at)), append(laps, c.Laps(after.Term))
 		lines = append(lines, fmt.Sprintf("round %d: %s to %s, servers %.1f ms, client %v: %s", i+1, before.Primary, after.Primary, r.GapMS,
 			w.Gap(at).Round(100*time.Microsecond), r.Outcome))
 		t.Log(lines[len(lines)-1])
@@ -120,6 +121,8 @@ func switchovers(t *testing.T, rounds int) []string {
 	lines = append(lines, fmt.Sprintf("write gaps of %d switchovers, on the servers: median %.1f ms, p99 %.1f ms, longest %.1f ms; at a client through discovery: median %v, p99 %v, longest %v; %d orders were not done in time, changed nothing and were given again; lease %v; %v",
 		rounds, servers[len(servers)/2], servers[p99], servers[len(servers)-1], clients[len(clients)/2].Round(time.Millisecond),
 		clients[p99].Round(time.Millisecond), clients[len(clients)-1].Round(time.Millisecond), undone, atOnceLease, v))
+	t.Log(lines[len(lines)-1])
+	lines = append(lines, "where the time on the servers went, medians in ms: "+harness.LapsLine(laps))
 	t.Log(lines[len(lines)-1])
 	c.Down()
 	return lines

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
 // guest is the service that containers beside the compose file are labelled with: none of the cluster's own.
@@ -126,6 +128,7 @@ type Promotion struct {
 	Node  string
 	Term  uint64
 	GapMS float64 `json:"gap_ms"` // for how long nobody could write
+	Laps  []harness.Lap
 }
 
 // LastPromotion is the newest one that the command `history` knows.

@@ -88,6 +88,51 @@ func (c *Cluster) History() map[string]Key {
 	return c.below("mysql/" + c.Doc().Cluster + "~history/")
 }
 
+// Lap is one part of a hand-over, as the history tells it.
+type Lap struct {
+	Name string
+	MS   float64
+}
+
+// Laps are the parts of the hand-over that opened a term, once the history knows of it.
+func (c *Cluster) Laps(term uint64) []Lap {
+	c.t.Helper()
+	for deadline := time.Now().Add(FailoverLimit); ; time.Sleep(50 * time.Millisecond) {
+		for _, k := range c.History() {
+			var e struct {
+				Kind string
+				Term uint64
+				Laps []Lap
+			}
+			if json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
+				return e.Laps
+			}
+		}
+		require.True(c.t, time.Now().Before(deadline), "the history says nothing about term %d", term)
+	}
+}
+
+// LapsLine is the laps of some hand-overs in one line: the median of each part, in the order they come.
+func LapsLine(of [][]Lap) string {
+	var names []string
+	took := map[string][]float64{}
+	for _, laps := range of {
+		for _, l := range laps {
+			if took[l.Name] == nil {
+				names = append(names, l.Name)
+			}
+			took[l.Name] = append(took[l.Name], l.MS)
+		}
+	}
+	var parts []string
+	for _, name := range names {
+		ms := took[name]
+		slices.Sort(ms)
+		parts = append(parts, fmt.Sprintf("%s %.1f", name, ms[len(ms)/2]))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // below reads all keys below a folder, by their name there.
 func (c *Cluster) below(folder string) map[string]Key {
 	c.t.Helper()
