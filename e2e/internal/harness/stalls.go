@@ -83,10 +83,8 @@ func (s *Stalls) Within(from, to time.Time) time.Duration {
 	return sum
 }
 
-// WatchRedo remembers when a server's redo log stood still with something in it to be flushed, until the test ends. InnoDB
-// lets every commit wait for 100 ms at the end of a file of it when the next one is not ready, whatever the cluster does
-// (seen: 101 to 104 ms, with nobody waiting for an acknowledgement). Which file is at its end cannot be asked meanwhile:
-// that question waits too.
+// WatchRedo remembers when a server's redo log stood still with something in it to be flushed, until the test ends. Seen: for
+// 101 to 104 ms, now and then, with nobody waiting for an acknowledgement and no fault made; why is not known.
 func WatchRedo(t testing.TB, c *Cluster, node string) *Stalls {
 	t.Helper()
 	db := c.RootDB(node)
