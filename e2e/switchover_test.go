@@ -108,7 +108,7 @@ func switchovers(t *testing.T, rounds int) []string {
 		}
 		require.Equal(t, before.Term+1, after.Term, "one hand-over is one term")
 		w.WaitAcksSince(time.Now(), 50)
-		servers, clients, laps = append(servers, r.GapMS), append(clients, w.Gap(at)), append(laps, c.Laps(after.Term))
+		servers, clients, laps = append(servers, r.GapMS), append(clients, w.Gap(at)), append(laps, c.Promotion(after.Term).Laps)
 		lines = append(lines, fmt.Sprintf("round %d: %s to %s, servers %.1f ms, client %v: %s", i+1, before.Primary, after.Primary, r.GapMS,
 			w.Gap(at).Round(100*time.Microsecond), r.Outcome))
 		t.Log(lines[len(lines)-1])

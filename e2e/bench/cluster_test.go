@@ -44,35 +44,8 @@ func setUp(t testing.TB, o harness.Options, writers int) *stand {
 	return s
 }
 
-// entry is what the bench reads of an entry of the cluster's history.
-type entry struct {
-	At     time.Time          `json:"at"`
-	Kind   string             `json:"kind"`
-	Node   string             `json:"node"`
-	Term   uint64             `json:"term"`
-	Phases map[string]float64 `json:"phases"`
-	Laps   []struct {
-		Name string  `json:"name"`
-		MS   float64 `json:"ms"`
-	} `json:"laps"`
-}
-
-// promotion waits for the history's entry about the opening of a term.
-func (s *stand) promotion(term uint64) entry {
-	s.t.Helper()
-	for deadline := time.Now().Add(harness.FailoverLimit); ; time.Sleep(20 * time.Millisecond) {
-		for _, k := range s.History() {
-			var e entry
-			if json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
-				return e
-			}
-		}
-		require.True(s.t, time.Now().Before(deadline), "the history says nothing about term %d", term)
-	}
-}
-
 // phases adds the parts of an opening, and how long the clients then took to find it.
-func (r *result) phases(prefix string, e entry, g gap) {
+func (r *result) phases(prefix string, e harness.Promotion, g gap) {
 	for _, p := range []string{"detect", "seal", "elect", "drain", "promote", "open"} {
 		if v, ok := e.Phases[p+"_ms"]; ok && v >= 0 {
 			r.of(prefix+"phase "+p, "ms").add(v)

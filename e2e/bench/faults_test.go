@@ -62,7 +62,7 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 			own.add(q.GapMS)
 			seen.took(g.Servers)
 			at.took(g.Client)
-			e := s.promotion(d.Term + 1)
+			e := s.Promotion(d.Term + 1)
 			r.phases("", e, g)
 			line := ""
 			for _, l := range e.Laps {
@@ -94,7 +94,7 @@ func failovers(o harness.Options, writers, count int, target float64, hit func(*
 			require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 			g := s.fleet.longest(began)
 			at.took(g.Client)
-			e := s.promotion(after.Term)
+			e := s.Promotion(after.Term)
 			r.phases("", e, g)
 			t.Logf("%s to %s: client %.1f ms, %v", d.Primary, after.Primary, ms(g.Client), e.Phases)
 			s.repair(d.Primary)

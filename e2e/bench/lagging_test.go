@@ -81,7 +81,7 @@ func (s *stand) killPrimary(r *result, d harness.Document) bool {
 	after := s.Wait(fmt.Sprintf("another primary than %s", d.Primary), lagBound, func(x harness.Document) bool {
 		return x.Primary != "" && x.Primary != d.Primary && x.Term > d.Term
 	})
-	e := s.promotion(after.Term)
+	e := s.Promotion(after.Term)
 	for _, p := range []string{"detect", "seal", "elect", "drain", "promote", "open"} {
 		if v, ok := e.Phases[p+"_ms"]; ok && v >= 0 {
 			r.of("failover: phase "+p, "ms").add(v)

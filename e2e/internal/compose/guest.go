@@ -123,29 +123,16 @@ func (p *Project) Status(c Container) string {
 	return p.Docker("exec", c.ID, "autopilot-mysql", "status")
 }
 
-// Promotion is an entry of that kind in the history.
-type Promotion struct {
-	Node  string
-	Term  uint64
-	GapMS float64 `json:"gap_ms"` // for how long nobody could write
-	Laps  []harness.Lap
-}
-
 // LastPromotion is the newest one that the command `history` knows.
-func (p *Project) LastPromotion() (last Promotion) {
+func (p *Project) LastPromotion() (last harness.Promotion) {
 	p.t.Helper()
-	var doc struct {
-		History []struct {
-			Kind string
-			Promotion
-		}
-	}
+	var doc struct{ History []harness.Promotion }
 	out, err := p.output("exec", p.Primary().ID, "autopilot-mysql", "history", "--output", "json")
 	require.NoError(p.t, err)
 	require.NoErrorf(p.t, json.Unmarshal([]byte(out), &doc), "%s", out)
 	for _, e := range doc.History {
 		if e.Kind == "promotion" && e.Term > last.Term {
-			last = e.Promotion
+			last = e
 		}
 	}
 	require.NotZero(p.t, last.Term, "the history knows no promotion")

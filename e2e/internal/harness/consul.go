@@ -94,18 +94,25 @@ type Lap struct {
 	MS   float64
 }
 
-// Laps are the parts of the hand-over that opened a term, once the history knows of it.
-func (c *Cluster) Laps(term uint64) []Lap {
+// Promotion is what tests read of the history's entry about the opening of a term.
+type Promotion struct {
+	At     time.Time
+	Kind   string
+	Node   string
+	Term   uint64
+	GapMS  float64 `json:"gap_ms"` // for how long nobody could write
+	Phases map[string]float64
+	Laps   []Lap
+}
+
+// Promotion waits for the history's entry about the opening of a term.
+func (c *Cluster) Promotion(term uint64) Promotion {
 	c.t.Helper()
-	for deadline := time.Now().Add(FailoverLimit); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(FailoverLimit); ; time.Sleep(20 * time.Millisecond) {
 		for _, k := range c.History() {
-			var e struct {
-				Kind string
-				Term uint64
-				Laps []Lap
-			}
+			var e Promotion
 			if json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {
-				return e.Laps
+				return e
 			}
 		}
 		require.True(c.t, time.Now().Before(deadline), "the history says nothing about term %d", term)
