@@ -34,7 +34,7 @@ func TestServerStartsClosedAndDurable(t *testing.T) {
 		"datadir": c.DataDir() + "/", "socket": c.Socket(), "port": "", "server_id": "",
 		"super_read_only": "1", "read_only": "1", "offline_mode": "1", "skip_replica_start": "1", "event_scheduler": "OFF",
 		"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "log_bin": "1", "log_replica_updates": "1", "binlog_gtid_simple_recovery": "0", "sync_binlog": "1",
-		"innodb_flush_log_at_trx_commit": "1", "relay_log_recovery": "0", "sync_relay_log": "10000", "relay_log": "relay",
+		"innodb_flush_log_at_trx_commit": "1", "innodb_log_writer_threads": "ON", "relay_log_recovery": "0", "sync_relay_log": "10000", "relay_log": "relay",
 		"log_bin_basename":             c.DataDir() + "/binlog",
 		"rpl_semi_sync_source_enabled": "0", "rpl_semi_sync_replica_enabled": "0", "rpl_semi_sync_source_timeout": "315360000000",
 		"rpl_semi_sync_source_wait_no_replica": "1", "rpl_semi_sync_source_wait_point": "AFTER_SYNC",

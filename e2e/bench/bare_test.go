@@ -90,7 +90,7 @@ func (b *bare) start() {
 		"--bind-address=127.0.0.1", "--mysqlx=OFF", "--server-id=" + strconv.Itoa(b.id), "--log-error=" + filepath.Join(b.dir, "log"),
 		"--report-host=127.0.0.1", "--report-port=" + strconv.Itoa(b.port), "--secure-file-priv=NULL",
 		"--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-bin=binlog", "--relay-log=relay", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1",
-		"--relay-log-recovery=OFF", "--replica-preserve-commit-order=ON", "--skip-replica-start",
+		"--relay-log-recovery=OFF", "--replica-preserve-commit-order=ON", "--skip-replica-start", "--innodb-log-writer-threads=ON",
 		"--innodb-buffer-pool-size=67108864", "--innodb-redo-log-capacity=33554432", "--innodb-flush-method=fsync", "--innodb-log-buffer-size=4194304",
 		"--max-connections=160",
 	}, slices.Concat(usersLogs, b.args)...)

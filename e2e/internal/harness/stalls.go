@@ -1,8 +1,6 @@
 package harness
 
 import (
-	"context"
-	"database/sql"
 	"os"
 	"path/filepath"
 	"sync"
@@ -81,51 +79,4 @@ func (s *Stalls) Within(from, to time.Time) time.Duration {
 		sum += max(0, end.Sub(begin))
 	}
 	return sum
-}
-
-// WatchRedo remembers when a server's redo log stood still with something in it to be flushed, until the test ends. Seen: for
-// 101 to 104 ms, now and then, with nobody waiting for an acknowledgement and no fault made; why is not known.
-func WatchRedo(t testing.TB, c *Cluster, node string) *Stalls {
-	t.Helper()
-	db := c.RootDB(node)
-	s := &Stalls{stop: make(chan struct{})}
-	s.done.Go(func() { s.watchRedo(db) })
-	t.Cleanup(func() {
-		close(s.stop)
-		s.done.Wait()
-		db.Close()
-	})
-	return s
-}
-
-const redoQuery = `SELECT flushed, total - flushed
-FROM (SELECT MAX(IF(VARIABLE_NAME = 'Innodb_redo_log_flushed_to_disk_lsn', VARIABLE_VALUE + 0, 0)) AS flushed,
-	MAX(IF(VARIABLE_NAME = 'Innodb_redo_log_current_lsn', VARIABLE_VALUE + 0, 0)) AS total FROM performance_schema.global_status
-	WHERE VARIABLE_NAME IN ('Innodb_redo_log_flushed_to_disk_lsn', 'Innodb_redo_log_current_lsn')) AS lsn`
-
-func (s *Stalls) watchRedo(db *sql.DB) {
-	var last int64
-	var at time.Time
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-time.After(stallPause):
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), queryLimit)
-		var flushed, waiting float64
-		now := time.Now()
-		err := db.QueryRowContext(ctx, redoQuery).Scan(&flushed, &waiting)
-		cancel()
-		if err != nil {
-			last = 0
-			continue
-		}
-		if last == int64(flushed) && waiting > 0 {
-			s.mu.Lock()
-			s.seen = append(s.seen, span{at, now})
-			s.mu.Unlock()
-		}
-		last, at = int64(flushed), now
-	}
 }
