@@ -62,21 +62,26 @@ func (s *Server) BeginWrites(ctx context.Context) error {
 	return s.set(ctx, "begin writes", "read_only=OFF", "offline_mode=OFF")
 }
 
-// WaitExecuted returns once everything in set is executed here, or with the context's end.
-func (s *Server) WaitExecuted(ctx context.Context, set gtid.Set) error {
+// WaitExecuted returns what is here once everything in set is executed, or with the context's end: there may be more than
+// set.
+func (s *Server) WaitExecuted(ctx context.Context, set gtid.Set) (Held, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	const op = "wait for execution"
 	deadline, _ := ctx.Deadline()
 	limit := max(time.Until(deadline)-20*time.Millisecond, time.Millisecond).Seconds()
-	sets, err := s.repl.query(ctx, op, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, %.3f) AS late", limit), set.String())
+	sets, err := s.repl.query(ctx, op, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, %.3f) AS late;\n", limit)+heldQuery, set.String())
 	if err != nil {
-		return err
+		return Held{}, err
 	}
 	if sets[0][0]["late"] != "0" {
-		return fmt.Errorf("%s: %w: not within %.1f s", op, ErrUndrained, limit)
+		return Held{}, fmt.Errorf("%s: %w: not within %.1f s", op, ErrUndrained, limit)
 	}
-	return nil
+	h, err := heldFrom(sets[1:])
+	if err != nil {
+		return Held{}, fmt.Errorf("%s: %w", op, err)
+	}
+	return h, nil
 }
 
 // LetIn makes the replication accounts of others exist and unlocks them at a server that is not the primary: they may

@@ -26,7 +26,7 @@ func TestEndWrites_returns_the_whole_history(t *testing.T) {
 	_, err = client.ExecContext(ctx, "INSERT INTO t.t VALUES (2, 'b')")
 	require.Error(t, err)
 	require.NoError(t, client.PingContext(ctx), "clients stay: writes may come back")
-	require.NoError(t, f.WaitExecuted(ctx, history))
+	f.applies(history)
 	require.True(t, f.st().Executed.Equal(history))
 	again, err := p.EndWrites(ctx)
 	require.NoError(t, err)
@@ -56,16 +56,53 @@ func TestEndWrites_waits_for_a_commit_under_way(t *testing.T) {
 	require.NoError(t, <-insert)
 	history, err := p.EndWrites(ctx)
 	require.NoError(t, err)
-	require.NoError(t, f.WaitExecuted(ctx, history))
+	f.applies(history)
 	require.Equal(t, "1", f.value("SELECT COUNT(*) FROM t.t"))
 }
 
 func TestWaitExecuted_ends_with_its_context(t *testing.T) {
 	n := opsStart(t, "n")
 	coming := gtid.MustParse(n.st().UUID + ":1-1000000")
-	err := n.WaitExecuted(within(t, 300*time.Millisecond), coming)
+	_, err := n.WaitExecuted(within(t, 300*time.Millisecond), coming)
 	require.Error(t, err)
-	require.NoError(t, n.WaitExecuted(procContext(t), n.st().Executed))
+	n.applies(n.st().Executed)
+}
+
+// What is waited for may be there while there is more, or while what was received is not executed: who takes over has to see.
+func TestHeld_is_everything(t *testing.T) {
+	p, f := opsPair(t, true)
+	ctx := procContext(t)
+	app := p.app()
+	procExec(t, app, "INSERT INTO t.t VALUES (1, 'a')")
+	first := p.st().Executed
+	f.applies(first)
+	held, err := f.WaitExecuted(ctx, first)
+	require.NoError(t, err)
+	require.NoError(t, held.Exactly(first))
+	require.Equal(t, On, held.Receiver)
+
+	f.exec("STOP REPLICA SQL_THREAD")
+	procExec(t, app, "INSERT INTO t.t VALUES (2, 'b')") // acknowledged, and not executed at f
+	all := p.st().Executed
+	held, err = f.WaitExecuted(ctx, first)
+	require.NoError(t, err)
+	require.Equal(t, all.Subtract(first).String(), held.Undrained().String())
+	require.ErrorContains(t, held.Exactly(first), "not "+first.String())
+	require.ErrorContains(t, held.Exactly(all), "not executed yet")
+
+	f.exec("START REPLICA SQL_THREAD")
+	f.applies(all)
+	f.ok(f.StopReceiver)
+	held, err = f.Held(ctx)
+	require.NoError(t, err)
+	require.Equal(t, Off, held.Receiver)
+	require.NoError(t, held.Exactly(all))
+	require.True(t, held.Half.IsEmpty())
+
+	held, err = p.Held(ctx)
+	require.NoError(t, err)
+	require.Equal(t, Off, held.Receiver, "it has no channel")
+	require.NoError(t, held.Exactly(all))
 }
 
 // A chain: the follower of a follower, let in by a server that is not open, acknowledges as soon as that is a source.
@@ -89,7 +126,7 @@ func TestLetIn_at_a_server_that_is_not_open(t *testing.T) {
 
 	history, err := p.EndWrites(ctx)
 	require.NoError(t, err)
-	require.NoError(t, f.WaitExecuted(ctx, history))
+	f.applies(history)
 	for _, do := range []func(context.Context) error{f.OfflineOn, f.StopReceiver, f.ReadOnlyOff} {
 		f.ok(do)
 	}

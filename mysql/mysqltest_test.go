@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
 
 // opsNode is one real, bootstrapped server under test and a direct connection to it.
@@ -109,6 +111,13 @@ func (n *opsNode) st() Status {
 	st, err := n.Status(procContext(n.t))
 	require.NoError(n.t, err)
 	return st
+}
+
+// applies waits until n has executed set.
+func (n *opsNode) applies(set gtid.Set) {
+	n.t.Helper()
+	_, err := n.WaitExecuted(procContext(n.t), set)
+	require.NoError(n.t, err)
 }
 
 // until waits for a status. One that could not be read is read again.

@@ -40,7 +40,23 @@ const connectRetries = 1_000_000_000
 // server ACKs nothing and receives nothing. 2 s when the receiver is in the middle of connecting to a
 // frozen host (trap 11), else milliseconds. No channel is fine.
 func (s *Server) StopReceiver(ctx context.Context) error {
-	return s.stopThread(ctx, "stop receiver", "STOP REPLICA IO_THREAD", func(r *ReplicaStatus) bool { return r.Receiver == Off })
+	const op = "stop receiver"
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	refused, err := s.tellThread(ctx, op, "STOP REPLICA IO_THREAD")
+	if err != nil {
+		return err
+	}
+	return poll(ctx, "confirm: "+op, func(ctx context.Context) (bool, error) {
+		h, err := s.Held(ctx)
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("%s: %w", op, err)
+		case h.Receiver == Off:
+			return true, nil
+		}
+		return false, refused
+	})
 }
 
 // StopReplica stops receiver and applier and confirms both. The applier stops at a transaction's end; one that was received
@@ -104,10 +120,9 @@ func (s *Server) killApplier(ctx context.Context, op string) error {
 func (s *Server) stopThread(ctx context.Context, op, statement string, off func(*ReplicaStatus) bool) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	// No look beforehand: stopping what does not run is no error, and a server without a channel says so.
-	refused := s.repl.exec(ctx, op, statement+" FOR CHANNEL ''")
-	if refused != nil && !isServerError(refused) {
-		return refused
+	refused, err := s.tellThread(ctx, op, statement)
+	if err != nil {
+		return err
 	}
 	return poll(ctx, "confirm: "+op, func(ctx context.Context) (bool, error) {
 		st, err := s.Status(ctx)
@@ -119,6 +134,16 @@ func (s *Server) stopThread(ctx context.Context, op, statement string, off func(
 		}
 		return false, refused
 	})
+}
+
+// tellThread sends a statement that stops threads, without a look beforehand: stopping what does not run is no error, and
+// a server without a channel says so. What mysqld answered is for whoever finds that it did not help.
+func (s *Server) tellThread(ctx context.Context, op, statement string) (refused, err error) {
+	err = s.repl.exec(ctx, op, statement+" FOR CHANNEL ''")
+	if err != nil && isServerError(err) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // awaitReplica looks at the channel until ok says so; no channel is an error.

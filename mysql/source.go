@@ -23,28 +23,24 @@ func (s *Server) SetSource(ctx context.Context, enabled bool, k int) error {
 	if k < 1 {
 		return fmt.Errorf("%s: %d ACKs: on needs at least 1", op, k)
 	}
-	err := s.set(ctx, op,
-		fmt.Sprintf("rpl_semi_sync_source_timeout=%d", uint64(semiSyncTimeout)),
-		"rpl_semi_sync_source_wait_no_replica=ON",
-		"rpl_semi_sync_source_wait_point=AFTER_SYNC",
-		fmt.Sprintf("rpl_semi_sync_source_wait_for_replica_count=%d", k),
-		"rpl_semi_sync_source_enabled=ON")
+	// Set and read back in one round trip: every opening waits for it.
+	sets, err := s.control.query(ctx, op, fmt.Sprintf(`SET GLOBAL rpl_semi_sync_source_timeout=%d, GLOBAL rpl_semi_sync_source_wait_no_replica=ON,
+ GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC, GLOBAL rpl_semi_sync_source_wait_for_replica_count=%d, GLOBAL rpl_semi_sync_source_enabled=ON;
+`, uint64(semiSyncTimeout), k)+checkSourceQuery)
 	if err != nil {
 		return err
 	}
-	return s.checkSource(ctx, k)
+	return checkSource(sets[len(sets)-2:], k)
 }
 
-// checkSource reads back what a commit really waits for.
-func (s *Server) checkSource(ctx context.Context, k int) error {
-	const op = "check semi-sync source side"
-	sets, err := s.control.query(ctx, op, `SELECT @@GLOBAL.rpl_semi_sync_source_enabled AS enabled,
+const checkSourceQuery = `SELECT @@GLOBAL.rpl_semi_sync_source_enabled AS enabled,
  @@GLOBAL.rpl_semi_sync_source_timeout AS timeout, @@GLOBAL.rpl_semi_sync_source_wait_no_replica AS no_replica,
  @@GLOBAL.rpl_semi_sync_source_wait_point AS point, @@GLOBAL.rpl_semi_sync_source_wait_for_replica_count AS k;
-SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'`)
-	if err != nil {
-		return err
-	}
+SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'`
+
+// checkSource looks at what a commit really waits for.
+func checkSource(sets [][]row, k int) error {
+	const op = "check semi-sync source side"
 	v := sets[0][0]
 	switch {
 	case !v.on("enabled") || !v.on("no_replica") || v["point"] != "AFTER_SYNC" || v.unsigned("timeout") < semiSyncTimeout:

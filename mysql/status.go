@@ -125,8 +125,7 @@ SELECT s.THREAD_ID AS thread, s.SERVICE_STATE AS receiver, c.HEARTBEAT_INTERVAL 
  FROM performance_schema.replication_connection_status s
  JOIN performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)
  JOIN performance_schema.replication_applier_status a USING (CHANNEL_NAME) WHERE CHANNEL_NAME = '';
-SELECT PROCESSING_TRANSACTION AS begun FROM performance_schema.replication_applier_status_by_coordinator WHERE CHANNEL_NAME = ''
- UNION SELECT APPLYING_TRANSACTION FROM performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = ''`
+` + begunQuery
 
 // Status asks for everything in one round trip. It never waits behind a commit that waits for its
 // ACK, nor behind anything else this Server does.

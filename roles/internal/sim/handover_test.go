@@ -308,7 +308,7 @@ func (a *agent) takeOver(p *proc, f roles.Facts) error {
 	a.promoted, a.spare, a.spareTerm = t.Next.Term, t.Spare, t.Next.Term
 	a.tookOver = &roles.TookOver{Request: t.Plan.Request, From: t.From}
 	_ = p.save(func(d *disk) { d.promised, d.lastSync = after.Sync.Term, after.Sync })
-	return p.sql("stop receiver", a.w.stopReceiver)
+	return nil
 }
 
 // spared lists those whose streams OPEN leaves alone.

@@ -162,7 +162,8 @@ func (a *agent) openWrites(p *proc, f roles.Facts) error {
 	if a.w.is("reset before drained") || a.w.is("candidate not drained") {
 		a.srv.loseRelay(0)
 	}
-	if f.MySQL.Receiver != roles.Off {
+	handed := a.spareTerm == sync.Term // its receiver ends beside all this: the last moment is modelled
+	if f.MySQL.Receiver != roles.Off && !handed {
 		if err := p.sql("stop receiver", a.w.stopReceiver); err != nil {
 			return err
 		}
@@ -172,6 +173,11 @@ func (a *agent) openWrites(p *proc, f roles.Facts) error {
 	}
 	if err := p.sql("set K", func(s *server) { a.w.setSource(s, k) }); err != nil {
 		return err
+	}
+	if f.MySQL.Receiver != roles.Off && handed {
+		if err := p.sql("stop receiver", a.w.stopReceiver); err != nil {
+			return err
+		}
 	}
 	p.pause("check lease")
 	if !a.keeper.held() {

@@ -132,6 +132,8 @@ type Agent struct {
 	applying applyingState  // how it gets on with what it has received
 	chained  *roles.Chained // the candidate this node receives from
 	accepted *accepted      // the offer this node has taken
+	hastened uint64         // the hand-over whose offer was taken up without another look at mysqld
+	turning  *turning       // what the last takeover began at the server; nil: there was none
 	seen     *mysql.Status  // what the last step ended with; the next turn takes it
 
 	startedAt  time.Duration // when mysqld was started last

@@ -174,7 +174,7 @@ func countFailover(t *testing.T, lab *trapLab) {
 	p, f, m, held, c := pair(t, lab)
 	p.die()
 	m.Expire(held.ID())
-	atMost(t, f.becomes(c, roles.NoPrimary), 16, 10)
+	atMost(t, f.becomes(c, roles.NoPrimary), 17, 10)
 }
 
 func countHandover(t *testing.T, lab *trapLab) {
@@ -187,7 +187,7 @@ func countHandover(t *testing.T, lab *trapLab) {
 	putAll(t, m, election.Lock(f.keys.Node(p.disk.inc()), held.ID(), cluster.Encode(p.tells(h))))
 	f.ready = h.Seq
 	asked := f.becomes(c, roles.PrimaryFound, roles.Admitted)
-	atMost(t, asked, 14, 2)
+	atMost(t, asked, 12, 2)
 	require.Less(t, slices.Index(asked, "mysqld: kill replication streams"), slices.Index(asked, "mysqld: set semi-sync source side"),
 		"a stream that ends while the source side is switched on takes up to a second (trap 15)")
 }

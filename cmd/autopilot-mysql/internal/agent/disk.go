@@ -55,9 +55,17 @@ const stateFormat = 1
 type disk struct {
 	dir string
 	s   diskState
+	// pending is a change that is being written; nil: there is none.
+	pending *saving
 	// hangs ends when the write that was given up has ended after all.
 	hangs chan error
 	lock  *os.File // held for as long as this process lives
+}
+
+// saving is a state on its way to the disk.
+type saving struct {
+	next diskState
+	done chan error
 }
 
 // saveLimit bounds making the state durable. The loop must not stand still with a disk that does not answer: demotion
@@ -129,6 +137,27 @@ func (d *disk) refuseForeign() error {
 
 // save makes the changed state durable before it returns.
 func (d *disk) save(change func(*diskState)) error {
+	if err := d.begin(change); err != nil {
+		return err
+	}
+	return d.finish()
+}
+
+// begin begins to make the changed state durable. It is in force, and what s says, once finish has returned nil; whoever
+// saves something else meanwhile waits for it first. In between facts tell of a new record already: who acts on it
+// finishes first.
+func (d *disk) begin(change func(*diskState)) error {
+	if err := d.finish(); err != nil {
+		return err
+	}
+	if d.hangs != nil {
+		select {
+		case <-d.hangs:
+			d.hangs = nil
+		default:
+			return errors.New("save node state: an earlier write has still not ended: the disk does not answer")
+		}
+	}
 	next := d.s
 	change(&next)
 	next.LastVer = next.LastSync.Ver
@@ -136,35 +165,41 @@ func (d *disk) save(change func(*diskState)) error {
 	if err != nil {
 		return fmt.Errorf("encode node state: %w", err)
 	}
-	if err := d.write(append(b, '\n')); err != nil {
-		return fmt.Errorf("save node state: %w", err)
-	}
-	d.s = next
+	done := make(chan error, 1)
+	go func() { done <- writeDurably(d.path(), append(b, '\n')) }()
+	d.pending = &saving{next, done}
 	return nil
 }
 
-// write gives a write up that does not end. It may still come true, so nothing is written until it has ended; what is in
-// memory stays behind what may be on disk, which is the safe side: promises only grow.
-func (d *disk) write(b []byte) error {
-	if d.hangs != nil {
-		select {
-		case <-d.hangs:
-			d.hangs = nil
-		default:
-			return errors.New("an earlier write has still not ended: the disk does not answer")
-		}
+// finish waits for what begin began. It gives a write up that does not end. That may still come true, so nothing is written
+// until it has ended; what is in memory stays behind what may be on disk, which is the safe side: promises only grow.
+func (d *disk) finish() error {
+	p := d.pending
+	if p == nil {
+		return nil
 	}
-	done := make(chan error, 1)
-	go func() { done <- writeDurably(d.path(), b) }()
+	d.pending = nil
 	t := time.NewTimer(saveLimit)
 	defer t.Stop()
 	select {
-	case err := <-done:
-		return err
+	case err := <-p.done:
+		if err != nil {
+			return fmt.Errorf("save node state: %w", err)
+		}
+		d.s = p.next
+		return nil
 	case <-t.C:
-		d.hangs = done
-		return fmt.Errorf("not written within %s: the disk does not answer", saveLimit)
+		d.hangs = p.done
+		return fmt.Errorf("save node state: not written within %s: the disk does not answer", saveLimit)
 	}
+}
+
+// look is finish for what has ended already; it does not wait.
+func (d *disk) look() error {
+	if d.pending == nil || len(d.pending.done) == 0 {
+		return nil
+	}
+	return d.finish()
 }
 
 func writeDurably(path string, b []byte) error {
@@ -210,6 +245,9 @@ func (d *disk) inc() roles.Inc {
 // facts renders what decisions may look at.
 func (d *disk) facts() roles.Disk {
 	f := roles.Disk{ClusterID: d.s.ClusterID, Founding: d.s.Founding, Promised: d.s.Promised, Void: d.s.Void, LastSync: d.s.LastSync}
+	if d.pending != nil {
+		f.LastSync = d.pending.next.LastSync
+	}
 	switch {
 	case d.s.Condemned:
 		f.Data, f.Condemned = roles.DataCondemned, d.s.CondemnedWhy

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -104,4 +105,48 @@ func TestADirectoryHasOneUserAndOneIdentity(t *testing.T) {
 	require.NoError(t, d.lock.Close()) // as the end of the process does
 	require.NoError(t, twin.claim())
 	require.Equal(t, id, twin.s.DirID, "it is the same node come back")
+}
+
+// What begin began is not what the node says of itself before it is durable; what is saved next waits for it, and none of
+// the two is lost.
+func TestWhatIsBeingSaved(t *testing.T) {
+	dir := t.TempDir()
+	d, err := openDisk(dir, "main", "n1")
+	require.NoError(t, err)
+	first, next := roles.Sync{Ver: 5, Term: 1, Primary: "n1~1~u"}, roles.Sync{Ver: 9, Term: 2, Primary: "n1~1~u"}
+	require.NoError(t, d.save(func(s *diskState) { s.LastSync = first }))
+
+	require.NoError(t, d.begin(func(s *diskState) { s.LastSync = next }))
+	require.Equal(t, first, d.s.LastSync)
+	require.Equal(t, next, d.facts().LastSync)
+	require.NoError(t, d.save(func(s *diskState) { s.Promised = 2 }))
+	require.Equal(t, next, d.s.LastSync)
+
+	again, err := openDisk(dir, "main", "n1")
+	require.NoError(t, err)
+	require.Equal(t, next, again.s.LastSync)
+	require.Equal(t, uint64(2), again.s.Promised)
+
+	require.NoError(t, d.begin(func(s *diskState) { s.LastSync = first }))
+	require.Eventually(t, func() bool { return d.look() == nil && d.pending == nil }, time.Minute, time.Millisecond)
+	require.Equal(t, first, d.s.LastSync)
+}
+
+// A record that could not be written is not remembered, and a node that does not remember its term does not open it.
+func TestWhatCouldNotBeSaved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "n1")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	d, err := openDisk(dir, "main", "n1")
+	require.NoError(t, err)
+	first, next := roles.Sync{Ver: 5, Term: 1, Primary: "n1~1~u"}, roles.Sync{Ver: 9, Term: 2, Primary: "n1~1~u"}
+	require.NoError(t, d.save(func(s *diskState) { s.LastSync = first }))
+	require.NoError(t, os.Rename(dir, dir+".gone"))
+	require.NoError(t, d.begin(func(s *diskState) { s.LastSync = next }))
+	a := &Agent{disk: d}
+	require.ErrorContains(t, a.termOnDisk(next), "no such file")
+	require.Equal(t, first, d.facts().LastSync)
+	require.ErrorContains(t, a.termOnDisk(next), "on disk is")
+	require.NoError(t, os.Rename(dir+".gone", dir))
+	require.NoError(t, d.save(func(s *diskState) { s.LastSync = next }))
+	require.NoError(t, a.termOnDisk(next))
 }

@@ -39,6 +39,10 @@ func (a *Agent) observe(ctx context.Context) (roles.Facts, *ending) {
 	if end := a.adoptSettings(view, extra); end != nil {
 		return roles.Facts{}, end
 	}
+	if err := a.disk.look(); err != nil {
+		a.Log.Warn("remember the record of the term; it cannot be opened from here", "err", err)
+	}
+	a.hasten(view)
 	l := a.keeper.state()
 	f := roles.Facts{
 		Self:        roles.Self{Inc: a.disk.inc(), Name: a.Settings.Name, NoFailover: a.Settings.NoFailover, Priority: a.Settings.Priority, Maintenance: view.InMaintenance(a.Settings.Name)},
@@ -168,6 +172,13 @@ func (a *Agent) lookAtMysqld(ctx context.Context) roles.MySQL {
 			m.Trouble = err.Error()
 			return m
 		}
+	}
+	if a.accepted == nil { // whoever uses the receiver next must not meet what a takeover began
+		if err := a.turning.over(sctx); err != nil {
+			m.Trouble = err.Error()
+			return m
+		}
+		a.turning = nil
 	}
 	st, err := a.seenOrAsked(sctx)
 	if err != nil {

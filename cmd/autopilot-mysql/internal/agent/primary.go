@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
@@ -28,6 +29,9 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		return errors.New("open writes: the lease ran out")
 	}
 	if a.hooks != nil {
+		if err := a.disk.finish(); err != nil { // nobody outside is told of a term that may not be remembered
+			return fmt.Errorf("open writes: %w", err)
+		}
 		a.hookPromotion(ctx, f, st.expiresIn)
 		if st = a.keeper.state(); !st.held {
 			return errors.New("open writes: the lease ran out while the hook before-promote was waited for")
@@ -40,8 +44,9 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		return fmt.Errorf("open writes: %w", err)
 	}
 	var laps *lapTimer
-	if a.accepted != nil {
-		laps = a.accepted.laps
+	var turn *turning
+	if t := a.handed(sync); t != nil {
+		laps, turn = t.laps, t.turning
 		laps.lap("begin to open")
 	}
 	k := max(min(a.settings().Acks, len(sync.Ackers())), sync.Acks) // the setting may have changed since the promise was made
@@ -50,17 +55,23 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"cut readers", a.cutReaders(f)},
+		{"cut readers", a.cutReaders(f, turn)},
 		{"read_only off", func(ctx context.Context) error {
 			var all errgroup.Group
 			all.Go(func() error { return a.srv.ReadOnlyOff(ctx) })
-			all.Go(func() (err error) { noEvents, err = a.srv.NoEventsWait(ctx); return err })
+			if turn == nil {
+				all.Go(func() (err error) { noEvents, err = a.srv.NoEventsWait(ctx); return err })
+			} else {
+				noEvents = turn.noEvents
+			}
 			return all.Wait()
 		}},
 		// Locked out before anything is to be acknowledged: with the source side on, a stream that is killed ends only when the
 		// thread that collects acknowledgements lets go of it, up to a second later (trap 15). Both are in force before clients are.
-		{"lock out", func(ctx context.Context) error { return a.lockEverybody(ctx, false, a.spared(sync)...) }},
+		{"lock out", a.lockOthersOut(turn)},
 		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
+		{"receiver off", a.receiverOff(turn)},
+		{"term on disk", func(context.Context) error { return a.termOnDisk(sync) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
 			if noEvents {
 				return a.srv.StartEvents(ctx)
@@ -85,15 +96,18 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 	a.accounts.forget()
 	clear(a.silent)
 	a.keeper.opened(sync.Term)
-	a.openedAfterHandover()
+	a.openedAfterHandover(sync)
 	return nil
 }
 
-// cutReaders makes sure that nothing is received any more (a sealed node does not, one that was handed over to may), that
-// the applier holds no rows of a transaction that will not come any more, and that no client is there: a follower serves
-// readers, and none of them may write before everything is in force.
-func (a *Agent) cutReaders(f roles.Facts) func(context.Context) error {
+// cutReaders makes sure that no client is there: a follower serves readers, and none of them may write before everything is
+// in force. A sealed node receives nothing any more either, and its applier holds no rows of a transaction that will not
+// come any more; one that was handed over to ends its receiver meanwhile.
+func (a *Agent) cutReaders(f roles.Facts, turn *turning) func(context.Context) error {
 	return func(ctx context.Context) error {
+		if turn != nil {
+			return turn.closed.wait(ctx)
+		}
 		if f.MySQL.Receiver != roles.Off {
 			if err := a.srv.StopReceiver(ctx); err != nil {
 				return err
@@ -105,11 +119,48 @@ func (a *Agent) cutReaders(f roles.Facts) func(context.Context) error {
 				return err
 			}
 		}
-		if f.MySQL.Offline && a.accepted != nil { // by takeOver, a moment ago
-			return nil
-		}
 		return a.srv.OfflineOn(ctx)
 	}
+}
+
+// lockOthersOut leaves only those streams that acknowledge for this very term already.
+func (a *Agent) lockOthersOut(turn *turning) func(context.Context) error {
+	return func(ctx context.Context) error {
+		switch {
+		case turn == nil:
+			return a.lockEverybody(ctx, false)
+		case turn.clear: // only this agent ever unlocks one, and it has not
+			return nil
+		}
+		return a.lockEverybody(ctx, false, turn.spare...)
+	}
+}
+
+// receiverOff waits for the receiver to be off, and makes sure that nothing came from it that is not executed.
+func (a *Agent) receiverOff(turn *turning) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if turn == nil {
+			return nil // a sealed node
+		}
+		if err := turn.stopped.wait(ctx); err != nil {
+			return err
+		}
+		if h := turn.held; h.Receiver != mysql.Off || !h.Undrained().IsEmpty() || !h.Half.IsEmpty() {
+			return fmt.Errorf("receiver %s, received and not executed %q, by half %q: something came that was not offered", h.Receiver, h.Undrained(), h.Half)
+		}
+		return nil
+	}
+}
+
+// termOnDisk waits for the record of this term to be durable: a node that does not remember its term does not open it.
+func (a *Agent) termOnDisk(sync roles.Sync) error {
+	if err := a.disk.finish(); err != nil {
+		return err
+	}
+	if last := a.disk.s.LastSync; last.Term != sync.Term {
+		return fmt.Errorf("on disk is %s, not %s", last, sync)
+	}
+	return nil
 }
 
 // ensureMarker makes the table of markers as the cluster's first transaction. Later terms have it already.
@@ -124,7 +175,7 @@ func (a *Agent) ensureMarker(f roles.Facts) func(context.Context) error {
 // commit that waits (logins then hang as well) and the record already says that nobody else can win, the source side goes
 // off first: that frees the waiters, and then the lock is taken and verified.
 func (a *Agent) lockEverybody(ctx context.Context, mayFree bool, spared ...string) error {
-	accounts, err := a.replicationAccounts(ctx)
+	accounts, err := a.srv.ReplicationAccounts(ctx)
 	if err != nil {
 		return fmt.Errorf("lock everybody: %w", err)
 	}

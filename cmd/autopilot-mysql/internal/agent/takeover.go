@@ -17,11 +17,10 @@ import (
 // accepted is an offer that this node has taken.
 type accepted struct {
 	roles.Takeover
-	seen time.Duration // when the offer was seen here
-	gap  time.Duration // without writes, known once they go on
-	// accounts are this server's replication accounts as they were then; nobody else makes any.
-	accounts map[string]bool
-	laps     *lapTimer
+	seen    time.Duration // when the offer was seen here
+	gap     time.Duration // without writes, known once they go on
+	turning *turning
+	laps    *lapTimer
 }
 
 // lapTimer notes how long the parts of a hand-over took. It belongs to the loop's goroutine.
@@ -110,67 +109,51 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	told := float64(time.Since(t.Offer.At).Microseconds()) / 1000 // by the clocks of two hosts
 	laps := &lapTimer{last: seen, laps: cluster.Laps{{Name: "end of writes to offer seen", MS: told}}}
 	session, before := a.keeper.state().session, a.disk.s
-	forget := func() error {
-		return a.disk.save(func(s *diskState) { s.Promised = before.Promised }) // nobody has seen it
+	a.turning = newTurning(a.srv, a.spares(t))
+	giveUp := func(err error) error { // nobody has seen the promise; and what turns this server round comes to its end first
+		return errors.Join(err, a.disk.save(func(s *diskState) { s.Promised = before.Promised }), a.turning.over(ctx))
 	}
-	var local localSide
-	var closing, all errgroup.Group
-	turnAway := func() (err error) { local.accounts, err = a.turnAway(ctx); return err }
-	early := f.MySQL.Position().Equal(t.Offer.GTID) // nothing that belongs to the offer is still to come
-	if early {
-		closing.Go(turnAway)
-	}
-	t0, err := a.mayTake(ctx, t, f)
+	t0, err := a.mayTake(ctx, t, a.turning)
 	if err != nil {
-		return errors.Join(fmt.Errorf("take over: %w", err), forget(), closing.Wait())
+		return giveUp(fmt.Errorf("take over: %w", err))
 	}
 	laps.lap("promise durable, everything executed")
-	if !early {
-		closing.Go(turnAway)
-	}
-	all.Go(func() (err error) {
-		if err = closing.Wait(); err == nil {
-			local.status, err = a.srv.Status(ctx)
-		}
-		return err
-	})
 	ok, why, err := a.Store.Txn(ctx,
 		election.CheckSession(a.keys.Leader(), t.Session), election.CAS(a.keys.Sync(), t.Next.Ver, cluster.Encode(t.Next)),
 		election.Unlock(a.keys.Leader(), t.Session), election.Lock(a.keys.Leader(), session, []byte(f.Self.Inc)))
 	if err != nil && !errors.Is(err, election.ErrUnknown) || err == nil && !ok {
-		return errors.Join(fmt.Errorf("take over: refused: %s: %w", why, errNotNow), err, forget(), all.Wait())
+		return giveUp(errors.Join(fmt.Errorf("take over: refused: %s: %w", why, errNotNow), err))
 	}
 	laps.lap("transaction")
-	view, rerr := a.watch.refresh(ctx)
-	if rerr != nil || !view.Sync.Equal(t.Next) || view.Leader.Session != session {
-		return errors.Join(fmt.Errorf("take over: outcome unknown: %w", errors.Join(err, rerr)), a.keeper.destroy(ctx), all.Wait())
+	show := a.watch.refresh
+	if err == nil {
+		show = func(ctx context.Context) (roles.View, error) { return a.watch.written(ctx, t.Next.Ver, t.Next) }
 	}
-	laps.lap("read back")
+	view, rerr := show(ctx)
+	if rerr != nil || !view.Sync.Equal(t.Next) || view.Leader.Session != session {
+		return errors.Join(fmt.Errorf("take over: outcome unknown: %w", errors.Join(err, rerr)), a.keeper.destroy(ctx), a.turning.over(ctx))
+	}
+	laps.lap("shown")
 	a.keeper.hold(t0, session, []byte(f.Self.Inc))
-	// Only now: a plan that was refused must not be what is put back if Consul loses its data.
-	if err := errors.Join(a.disk.save(func(s *diskState) { s.LastSync = view.Sync }), all.Wait()); err != nil {
+	// Only now: a plan that was refused must not be what is put back if Consul loses its data. OPEN waits for it.
+	if err := a.disk.begin(func(s *diskState) { s.LastSync = view.Sync }); err != nil {
 		return fmt.Errorf("take over: %w", err) // holding the lock it goes on as in an election: from scratch, or by letting go
 	}
-	laps.lap("this server turned round")
-	a.promoted, a.accepted, a.seen = t.Next.Term, &accepted{Takeover: t, seen: seen, accounts: local.accounts, laps: laps}, &local.status
+	look := a.status // what has changed since is known: everything is executed, and there is nothing else
+	look.At, look.Executed = time.Now(), t.Offer.GTID
+	a.promoted, a.accepted, a.seen = t.Next.Term, &accepted{Takeover: t, seen: seen, turning: a.turning, laps: laps}, &look
 	return nil
 }
 
-// localSide is what this server says once it neither receives nor serves.
-type localSide struct {
-	status   mysql.Status
-	accounts map[string]bool
-}
-
-// turnAway does at this server what may be done before the term is known to be its own: nothing more can arrive, since the
-// offer is everything there is, and readers look for another server. When the offer is not taken after all, this node
-// follows again as after any stop of its receiver.
-func (a *Agent) turnAway(ctx context.Context) (accounts map[string]bool, err error) {
-	var all errgroup.Group
-	all.Go(func() error { return a.srv.OfflineOn(ctx) })
-	all.Go(func() error { return a.srv.StopReceiver(ctx) })
-	all.Go(func() (err error) { accounts, err = a.srv.ReplicationAccounts(ctx); return err })
-	return accounts, all.Wait()
+// hasten takes the last turn's look at mysqld for this one's when an offer to this node has just come: takeOver makes sure
+// itself of everything that is to be certain, and nobody can write meanwhile.
+func (a *Agent) hasten(v roles.View) {
+	h, ok := v.ValidPrimary()
+	if !ok || !h.Offers() || h.Handover.To != a.disk.inc() || a.ready != h.Handover.Seq || a.hastened == h.Handover.Seq {
+		return
+	}
+	st := a.status
+	a.hastened, a.seen = h.Handover.Seq, &st
 }
 
 // seenOrAsked is the server's status: the one that a step of the last turn ended with, or a new one.
@@ -184,65 +167,48 @@ func (a *Agent) seenOrAsked(ctx context.Context) (mysql.Status, error) {
 	return a.srv.Status(ctx)
 }
 
-// replicationAccounts are this server's accounts; takeOver has just read them.
-func (a *Agent) replicationAccounts(ctx context.Context) (map[string]bool, error) {
-	if t := a.accepted; t != nil && t.accounts != nil && !a.leadingNow() {
-		return t.accounts, nil
-	}
-	return a.srv.ReplicationAccounts(ctx)
-}
-
-// mayTake makes sure that this server has executed exactly what was offered, makes the coming term durable, and
-// returns since when the session is known to live. The facts were gathered after the offer had been seen, and nothing can
-// be added to it; so if they say it is all here, there is no need to ask again.
-func (a *Agent) mayTake(ctx context.Context, t roles.Takeover, f roles.Facts) (t0 time.Duration, err error) {
+// mayTake makes sure that this server has executed exactly what was offered, makes the coming term durable, and returns
+// since when the session is known to live. As soon as everything is here the server is turned round.
+func (a *Agent) mayTake(ctx context.Context, t roles.Takeover, turn *turning) (t0 time.Duration, err error) {
 	var all errgroup.Group
 	all.Go(func() (err error) { t0, err = a.keeper.signOfLife(ctx); return err })
 	all.Go(func() error {
 		return a.disk.save(func(s *diskState) { s.Promised = max(s.Promised, t.Next.Term) })
 	})
 	all.Go(func() error {
-		if holdsExactly(f.MySQL, t.Offer) == nil {
-			return nil
-		}
-		if err := a.srv.WaitExecuted(ctx, t.Offer.GTID); err != nil {
-			return err
-		}
-		st, err := a.srv.Status(ctx)
+		held, err := a.srv.WaitExecuted(ctx, t.Offer.GTID)
 		if err != nil {
 			return err
 		}
-		return holdsExactly(a.render(st), t.Offer)
+		if err := held.Exactly(t.Offer.GTID); err != nil {
+			return fmt.Errorf("%w: %w", err, errNotNow)
+		}
+		turn.begin(ctx)
+		return nil
 	})
 	return t0, all.Wait()
 }
 
-// holdsExactly reports what is missing here of an offer, or is here beside it.
-func holdsExactly(m roles.MySQL, o roles.Offer) error {
-	switch {
-	case !m.Position().Equal(o.GTID):
-		return fmt.Errorf("this node holds %s, offered is %s: %w", m.Position(), o.GTID, errNotNow)
-	case !m.Undrained().IsEmpty():
-		return fmt.Errorf("not everything is executed: %w", errNotNow)
+// handed is the takeover that this term came from; nil: it came from an election.
+func (a *Agent) handed(sync roles.Sync) *accepted {
+	if t := a.accepted; t != nil && t.Next.Term == sync.Term {
+		return t
 	}
 	return nil
 }
 
-// spared are the accounts that OPEN leaves alone: those of members that acknowledge for this very term already.
-func (a *Agent) spared(sync roles.Sync) []string {
-	if a.accepted == nil || a.accepted.Next.Term != sync.Term {
-		return nil
-	}
+// spares are the accounts that OPEN leaves alone: those of members that acknowledge for this very term already.
+func (a *Agent) spares(t roles.Takeover) []string {
 	var users []string
-	for _, i := range a.accepted.Spare {
+	for _, i := range t.Spare {
 		users = append(users, a.creds.Node(i.Name()))
 	}
 	return users
 }
 
 // openedAfterHandover measures for how long nobody could write: by the clocks of both hosts, within what this one knows.
-func (a *Agent) openedAfterHandover() {
-	t := a.accepted
+func (a *Agent) openedAfterHandover(sync roles.Sync) {
+	t := a.handed(sync)
 	if t == nil {
 		return
 	}

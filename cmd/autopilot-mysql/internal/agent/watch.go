@@ -22,6 +22,9 @@ const (
 	outageMin = time.Second
 	// readTimeout bounds a plain read of the records.
 	readTimeout = 2 * time.Second
+	// showLimit is how long a change that was just made may take to be shown by the query that waits for changes: a
+	// millisecond as a rule. Later it is read.
+	showLimit = 100 * time.Millisecond
 )
 
 // watch keeps the newest view of the cluster's records. It is safe for concurrent use.
@@ -39,6 +42,7 @@ type watch struct {
 	failed time.Duration // since when reads have been failing
 	free   time.Duration // since when the lock has been seen free; 0: held
 	back   time.Duration // since when reads succeed again after an outage; 0: there was none
+	news   chan struct{} // closed with the next view; nil: nobody waits for it
 }
 
 // run follows the records until ctx ends.
@@ -82,6 +86,30 @@ func (w *watch) refresh(ctx context.Context) (roles.View, error) {
 	return w.take(v, v.Index, nil)
 }
 
+// written returns a view that shows next, which has just been written in place of version ver. The query that waits for
+// changes brings it sooner than asking does; whoever does not know whether it was written asks with refresh.
+func (w *watch) written(ctx context.Context, ver uint64, next roles.Sync) (roles.View, error) {
+	limit, cancel := context.WithTimeout(ctx, showLimit)
+	defer cancel()
+	for {
+		w.mu.Lock()
+		view, shown := w.view, w.err == nil && w.view.Sync.Ver > ver && w.view.Sync.Equal(next)
+		if w.news == nil {
+			w.news = make(chan struct{})
+		}
+		news := w.news
+		w.mu.Unlock()
+		if shown {
+			return view, nil
+		}
+		select {
+		case <-news:
+		case <-limit.Done():
+			return w.refresh(ctx)
+		}
+	}
+}
+
 // take adopts an answer. since is the index the question started from.
 func (w *watch) take(v election.View, since uint64, err error) (roles.View, error) {
 	var view roles.View
@@ -106,6 +134,10 @@ func (w *watch) take(v election.View, since uint64, err error) (roles.View, erro
 		w.back = w.now()
 	}
 	w.view, w.extra, w.index, w.err = view, extra, v.Index, nil
+	if w.news != nil {
+		close(w.news)
+		w.news = nil
+	}
 	switch {
 	case !view.Leader.Free():
 		w.free = 0

@@ -165,3 +165,38 @@ func TestAnOutageOfConsulIsRemembered(t *testing.T) {
 		require.Equal(t, time.Second, w.sinceBack())
 	})
 }
+
+// A record that was just written is shown by the query that waits for changes; nobody asks for it, unless that query stays
+// without an answer.
+func TestWrittenIsShownByTheWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		w := newWatch(t, m)
+		c := &counted{Store: m}
+		asks := &watch{store: c, keys: w.keys, wake: func() {}, now: w.now} // nobody runs it
+		record := func(term uint64) roles.Sync {
+			return roles.Sync{Term: term, Primary: "n1~1~u", Members: []roles.Inc{"n1~1~u"}}
+		}
+		put(t, m, w.keys.Sync(), record(3))
+		v, err := asks.refresh(t.Context())
+		require.NoError(t, err)
+		before := v.Sync.Ver
+		c.take()
+
+		go func() { _, _, _ = m.Txn(t.Context(), election.Set(w.keys.Sync(), cluster.Encode(record(4)))) }() // what is shown tells whether it did
+		began := time.Now()
+		v, err = w.written(t.Context(), before, record(4))
+		require.NoError(t, err)
+		require.Equal(t, uint64(4), v.Sync.Term)
+		require.Less(t, time.Since(began), showLimit)
+
+		v, err = asks.written(t.Context(), before, record(4)) // the old view shows another record, and nothing new comes
+		require.NoError(t, err)
+		require.Equal(t, uint64(4), v.Sync.Term)
+		require.Equal(t, []string{"consul: read"}, c.take())
+
+		v, err = asks.written(t.Context(), v.Sync.Ver, record(4)) // equal, but the version that is to be replaced
+		require.NoError(t, err)
+		require.Equal(t, []string{"consul: read"}, c.take(), "%+v", v.Sync)
+	})
+}

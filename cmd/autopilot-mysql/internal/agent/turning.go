@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+)
+
+// turning is what a server that holds everything offered does beside the takeover: it cuts its readers, who shall look for
+// another server, and stops its receiver. Nothing can arrive any more: the offer is everything there is, and once it is
+// taken the old primary can add nothing. OPEN waits for the readers before anybody may write, and for the receiver before
+// clients are let in. When the offer is not taken after all, this node follows again as after any stop of its receiver.
+type turning struct {
+	srv   *mysql.Server
+	spare []string // accounts of those who acknowledge already
+
+	closed, stopped work
+	// Known once closed is done.
+	clear    bool // no replication account is unlocked but the spared ones', and nobody else receives
+	noEvents bool // no event is there that replication switched off; all is executed, so none will come
+	// held is what is here without a receiver. Known once stopped is done.
+	held mysql.Held
+}
+
+// work is something that goes on beside the loop. The zero value was never begun.
+type work struct {
+	done chan struct{}
+	err  error
+}
+
+func (w *work) begin(do func() error) {
+	w.done = make(chan struct{})
+	go func() {
+		defer close(w.done)
+		w.err = do()
+	}()
+}
+
+// wait returns how it ended; it is nil for work that was never begun.
+func (w *work) wait(ctx context.Context) error {
+	if w.done == nil {
+		return nil
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func newTurning(srv *mysql.Server, spare []string) *turning { return &turning{srv: srv, spare: spare} }
+
+// begin begins both. They go on when the step that began them is over, for stepTimeout at most.
+func (t *turning) begin(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	t.closed.begin(func() error {
+		var all errgroup.Group
+		all.Go(func() error { return t.srv.OfflineOn(ctx) })
+		all.Go(func() (err error) { t.clear, err = t.isClear(ctx); return err })
+		all.Go(func() (err error) { t.noEvents, err = t.srv.NoEventsWait(ctx); return err })
+		return all.Wait()
+	})
+	t.stopped.begin(func() (err error) {
+		defer cancel()
+		defer func() { <-t.closed.done }() // it uses the same context
+		if err := t.srv.StopReceiver(ctx); err != nil {
+			return err
+		}
+		t.held, err = t.srv.Held(ctx)
+		return err
+	})
+}
+
+// isClear ends all streams but the spared ones', if only those can come back: the hand-over was prepared so.
+func (t *turning) isClear(ctx context.Context) (bool, error) {
+	accounts, err := t.srv.ReplicationAccounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	for user, locked := range accounts {
+		if !locked && !slices.Contains(t.spare, user) {
+			return false, nil
+		}
+	}
+	return true, t.srv.KillDumpThreadsBut(ctx, t.spare)
+}
+
+// over waits for the end of both, however they end. A nil turning is over.
+func (t *turning) over(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	_ = errors.Join(t.closed.wait(ctx), t.stopped.wait(ctx)) // nobody needs what they were for any more
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("a hand-over that did not come about still stops the receiver: %w", err)
+	}
+	return nil
+}
