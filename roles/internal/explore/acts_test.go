@@ -11,11 +11,12 @@ var ops = []roles.Op{"", roles.StartMysqld, roles.StopMysqld, roles.Restore, rol
 	roles.Promote, roles.Release, roles.FollowOp, roles.Confirm, roles.Unlock, roles.Lock, roles.LockAll, roles.WriteSync, roles.SetK, roles.Ask, roles.Marker,
 	roles.TakeBack, recordPromotion, receiveFrom, letClientsIn,
 	roles.PlanHandover, roles.DropHandover, roles.MoveRequest, roles.Throttle, roles.Prepare, roles.Unprepare, roles.Chain, roles.MakeOffer,
-	roles.TakeWritesBack, roles.TakeOver, reopen, takeLock}
+	roles.TakeWritesBack, roles.TakeOver, reopen, takeLock, remember}
 
 const (
 	reopen          roles.Op = "reopen"
 	takeLock        roles.Op = "take-lock"
+	remember        roles.Op = "remember"
 	recordPromotion roles.Op = "record-promotion"
 	receiveFrom     roles.Op = "receive"
 	letClientsIn    roles.Op = "let-clients-in"
@@ -96,7 +97,7 @@ func (s *state) decide(n int, g guess, e *explorer) {
 // slowly are the operations whose effect may come long after the decision. The others look again themselves when they begin.
 var slowly = func() (out [64]bool) {
 	for _, o := range []roles.Op{roles.Unlock, roles.SetK, roles.WriteSync, roles.TakeBack, roles.FollowOp, recordPromotion, receiveFrom, letClientsIn,
-		roles.Chain, roles.MakeOffer, roles.TakeWritesBack, reopen, takeLock} {
+		roles.Chain, roles.MakeOffer, roles.TakeWritesBack, reopen, takeLock, remember} {
 		out[opNumber(o)] = true
 	}
 	return out

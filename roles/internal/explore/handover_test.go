@@ -152,13 +152,13 @@ func (s *state) handOver(n int, a act, g guess) bool {
 		s.accept(n)
 	case takeLock:
 		if s.takeLock(a, n) {
-			x.agent.promoted, x.agent.spare, x.agent.spareTerm = s.sync.term, a.spare, s.sync.term
-			x.disk.promised, x.disk.lastTerm = s.sync.term, s.sync.term
-			if v.receiver != off {
-				s.stopReceiver(n)
-			}
-		} else {
-			x.disk.promised = a.term // nobody has seen the other one
+			x.agent.act = act{op: opNumber(remember), term: s.sync.term, spare: a.spare, from: -1}
+		}
+	case remember: // what OPEN waits for: it is done as late as it may be
+		x.agent.promoted, x.agent.spare, x.agent.spareTerm = a.term, a.spare, a.term
+		x.disk.promised, x.disk.lastTerm = max(x.disk.promised, a.term), a.term
+		if v.up && v.receiver != off {
+			s.stopReceiver(n)
 		}
 	default:
 		return false
@@ -213,8 +213,7 @@ func (s *state) accept(n int) {
 	if err != nil || x.session == 0 || !x.srv.up || x.srv.undrained() != 0 || x.srv.position() != s.cards[s.sync.primary.node()].plan.gtid {
 		return
 	}
-	x.agent.act = act{op: opNumber(takeLock), sync: recordOf(t.Next), spare: setOf(t.Spare), session: x.session, from: s.lock, prev: s.holder, term: x.disk.promised}
-	x.disk.promised = x.agent.act.sync.term
+	x.agent.act = act{op: opNumber(takeLock), sync: recordOf(t.Next), spare: setOf(t.Spare), session: x.session, from: s.lock, prev: s.holder}
 }
 
 // takeLock is the transaction of a takeover.

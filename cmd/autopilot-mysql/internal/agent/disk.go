@@ -144,8 +144,8 @@ func (d *disk) save(change func(*diskState)) error {
 }
 
 // begin begins to make the changed state durable. It is in force, and what s says, once finish has returned nil; whoever
-// saves something else meanwhile waits for it first. In between facts tell of a new record already: who acts on it
-// finishes first.
+// saves something else meanwhile waits for it first. In between facts tell of a new record and promise already: who acts on
+// them finishes first.
 func (d *disk) begin(change func(*diskState)) error {
 	if err := d.finish(); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (d *disk) inc() roles.Inc {
 func (d *disk) facts() roles.Disk {
 	f := roles.Disk{ClusterID: d.s.ClusterID, Founding: d.s.Founding, Promised: d.s.Promised, Void: d.s.Void, LastSync: d.s.LastSync}
 	if d.pending != nil {
-		f.LastSync = d.pending.next.LastSync
+		f.LastSync, f.Promised = d.pending.next.LastSync, d.pending.next.Promised
 	}
 	switch {
 	case d.s.Condemned:

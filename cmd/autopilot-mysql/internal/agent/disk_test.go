@@ -148,5 +148,7 @@ func TestWhatCouldNotBeSaved(t *testing.T) {
 	require.ErrorContains(t, a.termOnDisk(next), "on disk is")
 	require.NoError(t, os.Rename(dir+".gone", dir))
 	require.NoError(t, d.save(func(s *diskState) { s.LastSync = next }))
+	require.ErrorContains(t, a.termOnDisk(next), "promise of term 0")
+	require.NoError(t, d.save(func(s *diskState) { s.Promised = 2 }))
 	require.NoError(t, a.termOnDisk(next))
 }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/autopilot-mysql/autopilot-mysql/election"
-	"github.com/autopilot-mysql/autopilot-mysql/mysql"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
@@ -70,7 +69,12 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		// thread that collects acknowledgements lets go of it, up to a second later (trap 15). Both are in force before clients are.
 		{"lock out", a.lockOthersOut(turn)},
 		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
-		{"receiver off", a.receiverOff(turn)},
+		{"receiver off", func(ctx context.Context) error {
+			if turn == nil { // a sealed node
+				return nil
+			}
+			return turn.nothingElse(ctx)
+		}},
 		{"term on disk", func(context.Context) error { return a.termOnDisk(sync) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
 			if noEvents {
@@ -136,29 +140,13 @@ func (a *Agent) lockOthersOut(turn *turning) func(context.Context) error {
 	}
 }
 
-// receiverOff waits for the receiver to be off, and makes sure that nothing came from it that is not executed.
-func (a *Agent) receiverOff(turn *turning) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if turn == nil {
-			return nil // a sealed node
-		}
-		if err := turn.stopped.wait(ctx); err != nil {
-			return err
-		}
-		if h := turn.held; h.Receiver != mysql.Off || !h.Undrained().IsEmpty() || !h.Half.IsEmpty() {
-			return fmt.Errorf("receiver %s, received and not executed %q, by half %q: something came that was not offered", h.Receiver, h.Undrained(), h.Half)
-		}
-		return nil
-	}
-}
-
 // termOnDisk waits for the record of this term to be durable: a node that does not remember its term does not open it.
 func (a *Agent) termOnDisk(sync roles.Sync) error {
 	if err := a.disk.finish(); err != nil {
 		return err
 	}
-	if last := a.disk.s.LastSync; last.Term != sync.Term {
-		return fmt.Errorf("on disk is %s, not %s", last, sync)
+	if last := a.disk.s.LastSync; last.Term != sync.Term || a.disk.s.Promised != sync.Term {
+		return fmt.Errorf("on disk is %s and a promise of term %d, not %s", last, a.disk.s.Promised, sync)
 	}
 	return nil
 }

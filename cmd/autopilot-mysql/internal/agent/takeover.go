@@ -11,6 +11,7 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
@@ -108,21 +109,18 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	}
 	told := float64(time.Since(t.Offer.At).Microseconds()) / 1000 // by the clocks of two hosts
 	laps := &lapTimer{last: seen, laps: cluster.Laps{{Name: "end of writes to offer seen", MS: told}}}
-	session, before := a.keeper.state().session, a.disk.s
-	a.turning = newTurning(a.srv, a.spares(t))
-	giveUp := func(err error) error { // nobody has seen the promise; and what turns this server round comes to its end first
-		return errors.Join(err, a.disk.save(func(s *diskState) { s.Promised = before.Promised }), a.turning.over(ctx))
-	}
-	t0, err := a.mayTake(ctx, t, a.turning)
+	session := a.keeper.state().session
+	a.turning = newTurning(a.srv, t.Offer.GTID, a.spares(t))
+	t0, err := a.mayTake(ctx, t.Offer.GTID, a.turning)
 	if err != nil {
-		return giveUp(fmt.Errorf("take over: %w", err))
+		return errors.Join(fmt.Errorf("take over: %w", err), a.turning.over(ctx))
 	}
-	laps.lap("promise durable, everything executed")
+	laps.lap("everything executed")
 	ok, why, err := a.Store.Txn(ctx,
 		election.CheckSession(a.keys.Leader(), t.Session), election.CAS(a.keys.Sync(), t.Next.Ver, cluster.Encode(t.Next)),
 		election.Unlock(a.keys.Leader(), t.Session), election.Lock(a.keys.Leader(), session, []byte(f.Self.Inc)))
 	if err != nil && !errors.Is(err, election.ErrUnknown) || err == nil && !ok {
-		return giveUp(errors.Join(fmt.Errorf("take over: refused: %s: %w", why, errNotNow), err))
+		return errors.Join(fmt.Errorf("take over: refused: %s: %w", why, errNotNow), err, a.turning.over(ctx))
 	}
 	laps.lap("transaction")
 	show := a.watch.refresh
@@ -135,8 +133,10 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	}
 	laps.lap("shown")
 	a.keeper.hold(t0, session, []byte(f.Self.Inc))
-	// Only now: a plan that was refused must not be what is put back if Consul loses its data. OPEN waits for it.
-	if err := a.disk.begin(func(s *diskState) { s.LastSync = view.Sync }); err != nil {
+	// Only now: a plan that was refused must not be what is put back if Consul loses its data, and binds nobody. OPEN waits for
+	// it; a node that dies before has led nothing.
+	err = a.disk.begin(func(s *diskState) { s.LastSync, s.Promised = view.Sync, max(s.Promised, view.Sync.Term) })
+	if err != nil {
 		return fmt.Errorf("take over: %w", err) // holding the lock it goes on as in an election: from scratch, or by letting go
 	}
 	look := a.status // what has changed since is known: everything is executed, and there is nothing else
@@ -167,23 +167,29 @@ func (a *Agent) seenOrAsked(ctx context.Context) (mysql.Status, error) {
 	return a.srv.Status(ctx)
 }
 
-// mayTake makes sure that this server has executed exactly what was offered, makes the coming term durable, and returns
-// since when the session is known to live. As soon as everything is here the server is turned round.
-func (a *Agent) mayTake(ctx context.Context, t roles.Takeover, turn *turning) (t0 time.Duration, err error) {
+// mayTake makes sure that this server has executed exactly what was offered, and returns since when the session is known to
+// live. The server is turned round as soon as it may be.
+func (a *Agent) mayTake(ctx context.Context, offer gtid.Set, turn *turning) (t0 time.Duration, err error) {
 	var all errgroup.Group
 	all.Go(func() (err error) { t0, err = a.keeper.signOfLife(ctx); return err })
 	all.Go(func() error {
-		return a.disk.save(func(s *diskState) { s.Promised = max(s.Promised, t.Next.Term) })
-	})
-	all.Go(func() error {
-		held, err := a.srv.WaitExecuted(ctx, t.Offer.GTID)
+		held, err := a.srv.Held(ctx)
 		if err != nil {
 			return err
 		}
-		if err := held.Exactly(t.Offer.GTID); err != nil {
-			return fmt.Errorf("%w: %w", err, errNotNow)
+		if held.Position().Equal(offer) { // as a rule: it was acknowledged
+			turn.stopReceiver(ctx)
 		}
-		turn.begin(ctx)
+		if held.Exactly(offer) != nil {
+			if held, err = a.srv.WaitExecuted(ctx, offer); err != nil {
+				return err
+			}
+			if err := held.Exactly(offer); err != nil {
+				return fmt.Errorf("%w: %w", err, errNotNow)
+			}
+			turn.stopReceiver(ctx)
+		}
+		turn.close(ctx)
 		return nil
 	})
 	return t0, all.Wait()

@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/autopilot-mysql/autopilot-mysql/mysql"
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
 )
 
-// turning is what a server that holds everything offered does beside the takeover: it cuts its readers, who shall look for
-// another server, and stops its receiver. Nothing can arrive any more: the offer is everything there is, and once it is
-// taken the old primary can add nothing. OPEN waits for the readers before anybody may write, and for the receiver before
-// clients are let in. When the offer is not taken after all, this node follows again as after any stop of its receiver.
+// turning is what a server that takes over does beside the takeover. When it holds everything offered it stops its receiver:
+// nothing can arrive any more, as the offer is everything there is, and once it is taken the old primary can add nothing.
+// When it has executed everything it cuts its readers, who shall look for another server. OPEN waits for that before anybody
+// may write, and for the receiver before clients are let in. When the offer is not taken after all, this node follows again as after any stop of its receiver.
 type turning struct {
 	srv   *mysql.Server
+	offer gtid.Set
 	spare []string // accounts of those who acknowledge already
 
 	closed, stopped work
@@ -54,27 +56,49 @@ func (w *work) wait(ctx context.Context) error {
 	}
 }
 
-func newTurning(srv *mysql.Server, spare []string) *turning { return &turning{srv: srv, spare: spare} }
+func newTurning(srv *mysql.Server, offer gtid.Set, spare []string) *turning {
+	return &turning{srv: srv, offer: offer, spare: spare}
+}
 
-// begin begins both. They go on when the step that began them is over, for stepTimeout at most.
-func (t *turning) begin(ctx context.Context) {
+// stopReceiver begins the one. It goes on when the step that began it is over, for stepTimeout at most. Once is enough.
+func (t *turning) stopReceiver(ctx context.Context) {
+	if t.stopped.done != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
-	t.closed.begin(func() error {
-		var all errgroup.Group
-		all.Go(func() error { return t.srv.OfflineOn(ctx) })
-		all.Go(func() (err error) { t.clear, err = t.isClear(ctx); return err })
-		all.Go(func() (err error) { t.noEvents, err = t.srv.NoEventsWait(ctx); return err })
-		return all.Wait()
-	})
 	t.stopped.begin(func() (err error) {
 		defer cancel()
-		defer func() { <-t.closed.done }() // it uses the same context
 		if err := t.srv.StopReceiver(ctx); err != nil {
 			return err
 		}
 		t.held, err = t.srv.Held(ctx)
 		return err
 	})
+}
+
+// close begins the other, likewise.
+func (t *turning) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	t.closed.begin(func() error {
+		defer cancel()
+		var all errgroup.Group
+		all.Go(func() error { return t.srv.OfflineOn(ctx) })
+		all.Go(func() (err error) { t.clear, err = t.isClear(ctx); return err })
+		all.Go(func() (err error) { t.noEvents, err = t.srv.NoEventsWait(ctx); return err })
+		return all.Wait()
+	})
+}
+
+// nothingElse waits for the receiver to be off, and makes sure that nothing came from it that was not offered.
+func (t *turning) nothingElse(ctx context.Context) error {
+	if err := t.stopped.wait(ctx); err != nil {
+		return err
+	}
+	more := t.held.Received.Subtract(t.offer)
+	if t.held.Receiver != mysql.Off || !more.IsEmpty() || !t.held.Half.IsEmpty() {
+		return fmt.Errorf("something came that was not offered, or still may: receiver %s, received %q, by half %q", t.held.Receiver, more, t.held.Half)
+	}
+	return nil
 }
 
 // isClear ends all streams but the spared ones', if only those can come back: the hand-over was prepared so.

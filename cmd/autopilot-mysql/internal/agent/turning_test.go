@@ -13,27 +13,24 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
-// turned is a turning whose receiver has stopped, or not, with this result.
-func turned(held mysql.Held, err error) *turning {
-	t := &turning{held: held}
-	t.stopped.begin(func() error { return err })
-	return t
-}
-
 // A term that was handed over is opened only when nothing came from the old primary that was not offered.
 func TestOpeningWaitsForTheReceiver(t *testing.T) {
-	a := &Agent{}
-	some, more := gtid.MustParse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"), gtid.MustParse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-6")
+	offer, more := gtid.MustParse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"), gtid.MustParse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-6")
 	ctx := t.Context()
-	require.NoError(t, a.receiverOff(nil)(ctx), "a sealed node")
-	require.NoError(t, a.receiverOff(turned(mysql.Held{Executed: more, Received: some, Receiver: mysql.Off}, nil))(ctx))
+	turned := func(held mysql.Held, err error) *turning {
+		turn := &turning{offer: offer, held: held}
+		turn.stopped.begin(func() error { return err })
+		return turn
+	}
+	require.NoError(t, turned(mysql.Held{Executed: more, Received: offer, Receiver: mysql.Off}, nil).nothingElse(ctx), "somebody with every privilege wrote here meanwhile")
+	require.NoError(t, turned(mysql.Held{Received: offer, Receiver: mysql.Off}, nil).nothingElse(ctx), "it stopped before all was executed")
 	for what, turn := range map[string]*turning{
 		"it does not stop":     turned(mysql.Held{}, errors.New("no answer")),
-		"it was started again": turned(mysql.Held{Executed: some, Receiver: mysql.Connecting}, nil),
-		"it got something":     turned(mysql.Held{Executed: some, Received: more, Receiver: mysql.Off}, nil),
-		"it got half of it":    turned(mysql.Held{Executed: some, Half: more.Subtract(some), Receiver: mysql.Off}, nil),
+		"it was started again": turned(mysql.Held{Executed: offer, Receiver: mysql.Connecting}, nil),
+		"it got something":     turned(mysql.Held{Executed: offer, Received: more, Receiver: mysql.Off}, nil),
+		"it got half of it":    turned(mysql.Held{Executed: offer, Half: more.Subtract(offer), Receiver: mysql.Off}, nil),
 	} {
-		require.Error(t, a.receiverOff(turn)(ctx), what)
+		require.Error(t, turn.nothingElse(ctx), what)
 	}
 
 	var slow turning
@@ -41,7 +38,7 @@ func TestOpeningWaitsForTheReceiver(t *testing.T) {
 	slow.stopped.begin(func() error { <-wait; return nil })
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, a.receiverOff(&slow)(ctx), context.DeadlineExceeded, "the lease bounds it")
+	require.ErrorIs(t, slow.nothingElse(ctx), context.DeadlineExceeded, "the lease bounds it")
 	require.ErrorContains(t, slow.over(ctx), "still stops the receiver", "nobody may use it meanwhile")
 	close(wait)
 	require.NoError(t, slow.over(t.Context()))
