@@ -69,12 +69,7 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		// thread that collects acknowledgements lets go of it, up to a second later (trap 15). Both are in force before clients are.
 		{"lock out", a.lockOthersOut(turn)},
 		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
-		{"receiver off", func(ctx context.Context) error {
-			if turn == nil { // a sealed node
-				return nil
-			}
-			return turn.nothingElse(ctx)
-		}},
+		{"receiver off", turn.nothingElse},
 		{"term on disk", func(context.Context) error { return a.termOnDisk(sync) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
 			if noEvents {

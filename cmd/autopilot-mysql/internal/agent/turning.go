@@ -89,8 +89,12 @@ func (t *turning) close(ctx context.Context) {
 	})
 }
 
-// nothingElse waits for the receiver to be off, and makes sure that nothing came from it that was not offered.
+// nothingElse waits for the receiver to be off, and makes sure that nothing came from it that was not offered. A nil turning
+// is that of a sealed node: its receiver was off before.
 func (t *turning) nothingElse(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
 	if err := t.stopped.wait(ctx); err != nil {
 		return err
 	}
