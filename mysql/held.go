@@ -16,7 +16,7 @@ type Held struct {
 	Received gtid.Set
 	// Receiver is Off without a replication channel.
 	Receiver ThreadState
-	// Half is as in ReplicaStatus; always empty while the receiver runs.
+	// Half is as in ReplicaStatus, whether the applier runs or not; always empty while the receiver runs.
 	Half gtid.Set
 }
 

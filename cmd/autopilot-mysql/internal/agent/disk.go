@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,23 +141,15 @@ func (d *disk) save(change func(*diskState)) error {
 	if err := d.begin(change); err != nil {
 		return err
 	}
-	return d.finish()
+	return d.finish(context.Background()) // saveLimit bounds it
 }
 
 // begin begins to make the changed state durable. It is in force, and what s says, once finish has returned nil; whoever
-// saves something else meanwhile waits for it first. In between facts tell of a new record and promise already: who acts on
-// them finishes first.
+// saves something else meanwhile waits for it first. In between facts tell of a new record and promise already: who opens the
+// term finishes first.
 func (d *disk) begin(change func(*diskState)) error {
-	if err := d.finish(); err != nil {
+	if err := d.answers(); err != nil {
 		return err
-	}
-	if d.hangs != nil {
-		select {
-		case <-d.hangs:
-			d.hangs = nil
-		default:
-			return errors.New("save node state: an earlier write has still not ended: the disk does not answer")
-		}
 	}
 	next := d.s
 	change(&next)
@@ -171,25 +164,45 @@ func (d *disk) begin(change func(*diskState)) error {
 	return nil
 }
 
-// finish waits for what begin began. It gives a write up that does not end. That may still come true, so nothing is written
-// until it has ended; what is in memory stays behind what may be on disk, which is the safe side: promises only grow.
-func (d *disk) finish() error {
+// answers reports whether something can be written now: the last write has ended.
+func (d *disk) answers() error {
+	if err := d.finish(context.Background()); err != nil {
+		return err
+	}
+	if d.hangs == nil {
+		return nil
+	}
+	select {
+	case <-d.hangs:
+		d.hangs = nil
+		return nil
+	default:
+		return errors.New("save node state: an earlier write has still not ended: the disk does not answer")
+	}
+}
+
+// finish waits for what begin began; when ctx ends first, that still goes on. It gives a write up that does not end within
+// saveLimit. That may still come true, so nothing is written until it has ended; what is in memory stays behind what may be
+// on disk, which is the safe side: promises only grow.
+func (d *disk) finish(ctx context.Context) error {
 	p := d.pending
 	if p == nil {
 		return nil
 	}
-	d.pending = nil
 	t := time.NewTimer(saveLimit)
 	defer t.Stop()
 	select {
 	case err := <-p.done:
+		d.pending = nil
 		if err != nil {
 			return fmt.Errorf("save node state: %w", err)
 		}
 		d.s = p.next
 		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("save node state: %w", ctx.Err())
 	case <-t.C:
-		d.hangs = p.done
+		d.pending, d.hangs = nil, p.done
 		return fmt.Errorf("save node state: not written within %s: the disk does not answer", saveLimit)
 	}
 }
@@ -199,7 +212,7 @@ func (d *disk) look() error {
 	if d.pending == nil || len(d.pending.done) == 0 {
 		return nil
 	}
-	return d.finish()
+	return d.finish(context.Background())
 }
 
 func writeDurably(path string, b []byte) error {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -143,12 +144,35 @@ func TestWhatCouldNotBeSaved(t *testing.T) {
 	require.NoError(t, os.Rename(dir, dir+".gone"))
 	require.NoError(t, d.begin(func(s *diskState) { s.LastSync = next }))
 	a := &Agent{disk: d}
-	require.ErrorContains(t, a.termOnDisk(next), "no such file")
+	require.ErrorContains(t, a.termOnDisk(t.Context(), next), "no such file")
 	require.Equal(t, first, d.facts().LastSync)
-	require.ErrorContains(t, a.termOnDisk(next), "on disk is")
+	require.ErrorContains(t, a.termOnDisk(t.Context(), next), "on disk is")
 	require.NoError(t, os.Rename(dir+".gone", dir))
 	require.NoError(t, d.save(func(s *diskState) { s.LastSync = next }))
-	require.ErrorContains(t, a.termOnDisk(next), "promise of term 0")
+	require.ErrorContains(t, a.termOnDisk(t.Context(), next), "promise of term 0")
 	require.NoError(t, d.save(func(s *diskState) { s.Promised = 2 }))
-	require.NoError(t, a.termOnDisk(next))
+	require.NoError(t, a.termOnDisk(t.Context(), next))
+}
+
+// A takeover does not begin on a disk that does not answer, and an opening waits for it no longer than its lease.
+func TestADiskThatDoesNotAnswer(t *testing.T) {
+	d, err := openDisk(t.TempDir(), "main", "n1")
+	require.NoError(t, err)
+	slow := make(chan error, 1)
+	d.pending = &saving{next: diskState{Promised: 2}, done: slow}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, d.finish(ctx), context.DeadlineExceeded)
+	require.Zero(t, d.s.Promised)
+	slow <- nil
+	require.NoError(t, d.answers(), "it came true after all")
+	require.Equal(t, uint64(2), d.s.Promised)
+
+	hung := make(chan error, 1)
+	d.hangs = hung
+	require.ErrorContains(t, d.answers(), "the disk does not answer")
+	require.ErrorContains(t, d.save(func(s *diskState) { s.Promised = 3 }), "the disk does not answer")
+	require.Equal(t, uint64(2), d.s.Promised)
+	hung <- nil
+	require.NoError(t, d.save(func(s *diskState) { s.Promised = 3 }))
 }

@@ -28,7 +28,7 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		return errors.New("open writes: the lease ran out")
 	}
 	if a.hooks != nil {
-		if err := a.disk.finish(); err != nil { // nobody outside is told of a term that may not be remembered
+		if err := a.disk.finish(ctx); err != nil { // nobody outside is told of a term that may not be remembered
 			return fmt.Errorf("open writes: %w", err)
 		}
 		a.hookPromotion(ctx, f, st.expiresIn)
@@ -70,7 +70,7 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		{"lock out", a.lockOthersOut(turn)},
 		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
 		{"receiver off", turn.nothingElse},
-		{"term on disk", func(context.Context) error { return a.termOnDisk(sync) }},
+		{"term on disk", func(ctx context.Context) error { return a.termOnDisk(ctx, sync) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
 			if noEvents {
 				return a.srv.StartEvents(ctx)
@@ -136,8 +136,8 @@ func (a *Agent) lockOthersOut(turn *turning) func(context.Context) error {
 }
 
 // termOnDisk waits for the record of this term to be durable: a node that does not remember its term does not open it.
-func (a *Agent) termOnDisk(sync roles.Sync) error {
-	if err := a.disk.finish(); err != nil {
+func (a *Agent) termOnDisk(ctx context.Context, sync roles.Sync) error {
+	if err := a.disk.finish(ctx); err != nil {
 		return err
 	}
 	if last := a.disk.s.LastSync; last.Term != sync.Term || a.disk.s.Promised != sync.Term {
@@ -205,7 +205,7 @@ func (a *Agent) fence(ctx context.Context, why string) {
 	a.giveUpAttach()
 	a.keeper.disarm()
 	a.keeper.drop() // it is no longer this node's to renew; the session stays, and the lock is released next
-	a.promoted, a.founded = 0, false
+	a.promoted, a.founded, a.accepted = 0, false, nil
 	a.Log.Info("fence", "why", why, "how", how, "took", (election.Boottime() - started).Round(time.Millisecond).String())
 }
 

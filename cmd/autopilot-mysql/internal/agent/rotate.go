@@ -88,6 +88,9 @@ func (a *Agent) hearHangUp(ctx context.Context) {
 // rotate looks at the files and does the next thing about what has changed.
 func (a *Agent) rotate(ctx context.Context, f roles.Facts) {
 	r, now := a.rotation, election.Boottime()
+	if a.accepted != nil && !a.leadingNow() { // between a takeover and its opening nobody touches what that has put in order
+		return
+	}
 	if asked := r.asked.Swap(false); !asked && now-r.at < rotateEvery || a.job != nil || a.stop.Load() {
 		return
 	}

@@ -109,6 +109,9 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	}
 	told := float64(time.Since(t.Offer.At).Microseconds()) / 1000 // by the clocks of two hosts
 	laps := &lapTimer{last: seen, laps: cluster.Laps{{Name: "end of writes to offer seen", MS: told}}}
+	if err := a.disk.answers(); err != nil { // it would not open, and the old primary can take its writes back
+		return fmt.Errorf("take over: %w", err)
+	}
 	session := a.keeper.state().session
 	a.turning = newTurning(a.srv, t.Offer.GTID, a.spares(t))
 	t0, err := a.mayTake(ctx, t.Offer.GTID, a.turning)
@@ -135,7 +138,9 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	a.keeper.hold(t0, session, []byte(f.Self.Inc))
 	// Only now: a plan that was refused must not be what is put back if Consul loses its data, and binds nobody. OPEN waits for
 	// it; a node that dies before has led nothing.
-	err = a.disk.begin(func(s *diskState) { s.LastSync, s.Promised = view.Sync, max(s.Promised, view.Sync.Term) })
+	err = a.disk.begin(func(s *diskState) {
+		s.LastSync, s.Promised, s.Led = view.Sync, max(s.Promised, view.Sync.Term), true
+	})
 	if err != nil {
 		return fmt.Errorf("take over: %w", err) // holding the lock it goes on as in an election: from scratch, or by letting go
 	}

@@ -29,7 +29,7 @@ type turning struct {
 	held mysql.Held
 }
 
-// work is something that goes on beside the loop. The zero value was never begun.
+// work is something that goes on beside the loop. The zero value is work that was never begun.
 type work struct {
 	done chan struct{}
 	err  error
@@ -43,10 +43,10 @@ func (w *work) begin(do func() error) {
 	}()
 }
 
-// wait returns how it ended; it is nil for work that was never begun.
+// wait returns how it ended.
 func (w *work) wait(ctx context.Context) error {
 	if w.done == nil {
-		return nil
+		return errors.New("it was never begun")
 	}
 	select {
 	case <-w.done:
@@ -124,7 +124,7 @@ func (t *turning) over(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	_ = errors.Join(t.closed.wait(ctx), t.stopped.wait(ctx)) // nobody needs what they were for any more
+	_ = errors.Join(t.closed.wait(ctx), t.stopped.wait(ctx)) // whether they were begun or how they ended: nobody needs them any more
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("a hand-over that did not come about still stops the receiver: %w", err)
 	}
