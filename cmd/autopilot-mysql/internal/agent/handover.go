@@ -170,7 +170,7 @@ func (a *Agent) makeOffer(ctx context.Context, f roles.Facts) error {
 		return a.resume(ctx, fmt.Errorf("end writes: %w", err))
 	}
 	a.throttle = 0
-	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC()}, now
+	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC(), Done: time.Now().UTC()}, now
 	if err := a.record.write(ctx, a.ownRecord(f)); err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}
