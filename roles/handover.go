@@ -32,8 +32,10 @@ type Offer struct {
 	GTID gtid.Set `json:"gtid"`
 	// Ver is the version of sync that the offer is bound to: taking the writes back changes it.
 	Ver uint64 `json:"ver"`
-	// At is when writes ended. For people: nothing is decided by it.
-	At time.Time `json:"at"`
+	// At is when ending the writes began, Done when the last of those under way was complete; zero from an earlier version. For
+	// people: nothing is decided by them.
+	At   time.Time `json:"at"`
+	Done time.Time `json:"done,omitzero"`
 }
 
 // Chained is a follower's confirmation that it receives from a candidate, armed, before that is the primary. It is no

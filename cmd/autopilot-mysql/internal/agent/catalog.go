@@ -16,7 +16,7 @@ import (
 const catalogTimeout = time.Second
 
 // catalog keeps this node's entry in Consul's service catalog as wanted: the primary as <service>-primary, a reader as
-// <service>, anything else not at all. It has its own goroutine: nothing waits for it.
+// <service>, anything else not at all. It has its own goroutine: nothing waits for it but, for a moment, the end of the writes.
 type catalog struct {
 	services election.Services
 	params   election.Params
@@ -27,6 +27,8 @@ type catalog struct {
 	mu     sync.Mutex
 	wanted *election.Service
 	left   *election.Service // what a previous agent may have registered, and nobody wants
+	absent bool              // nothing was wanted, and nothing is registered any more
+	done   chan struct{}     // closed with the next answer of the catalog; nil: nobody waits for it
 }
 
 func newCatalog(s election.Services, p election.Params, set *config.Settings, log *slog.Logger) *catalog {
@@ -65,10 +67,32 @@ func (c *catalog) want(s *election.Service) {
 	if same(c.wanted, s) {
 		return
 	}
-	c.wanted = s
+	c.wanted, c.absent = s, false
 	select {
 	case c.kick <- struct{}{}:
 	default:
+	}
+}
+
+// remove wants nothing registered and returns once nothing is, or with ctx: it goes on then. Safe for concurrent use.
+func (c *catalog) remove(ctx context.Context) {
+	c.want(nil)
+	for {
+		c.mu.Lock()
+		absent := c.absent || c.wanted != nil
+		if c.done == nil {
+			c.done = make(chan struct{})
+		}
+		done := c.done
+		c.mu.Unlock()
+		if absent {
+			return
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -99,6 +123,7 @@ func (c *catalog) run(ctx context.Context) {
 		}
 		c.mu.Unlock()
 		have = c.reconcile(ctx, have, want)
+		c.answered(have)
 		select {
 		case <-ctx.Done():
 			c.reconcile(context.WithoutCancel(ctx), have, nil)
@@ -106,6 +131,17 @@ func (c *catalog) run(ctx context.Context) {
 		case <-c.kick:
 		case <-t.C:
 		}
+	}
+}
+
+// answered tells who waits.
+func (c *catalog) answered(have *election.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.absent = have == nil && c.wanted == nil
+	if c.done != nil {
+		close(c.done)
+		c.done = nil
 	}
 }
 

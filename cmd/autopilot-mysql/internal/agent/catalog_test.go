@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -74,4 +75,64 @@ func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T)
 	require.Nil(t, have)
 	require.Equal(t, []string{"mysql-main-n1"}, r.entries)
 	require.Equal(t, reader.ID, c.left.ID, "to be removed next")
+}
+
+// slowRegister answers when it may.
+type slowRegister struct {
+	register
+	may chan struct{}
+}
+
+func (r *slowRegister) Deregister(ctx context.Context, id string) error {
+	select {
+	case <-r.may:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return r.register.Deregister(ctx, id)
+}
+
+// Writes end only when no client is sent to the old primary any more; but not later than they would without Consul.
+func TestCatalog_remove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := election.ParamsFor(3 * time.Second)
+		require.NoError(t, err)
+		set := &config.Settings{Name: "n1"}
+		set.Cluster, set.Service = "main", "mysql"
+		r := &slowRegister{may: make(chan struct{})}
+		c := newCatalog(r, p, set, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c.run(ctx)
+		}()
+		defer func() {
+			cancel()
+			<-ended
+		}()
+		c.remove(t.Context()) // nothing is registered
+		c.want(c.primary())
+		synctest.Wait()
+		require.Len(t, r.entries, 1)
+
+		began := time.Now()
+		late, stop := context.WithTimeout(t.Context(), removeLimit)
+		defer stop()
+		c.remove(late)
+		require.Equal(t, removeLimit, time.Since(began))
+		require.Len(t, r.entries, 1)
+
+		go func() {
+			time.Sleep(10 * time.Millisecond)
+			close(r.may)
+		}()
+		c.remove(t.Context())
+		require.Equal(t, removeLimit+10*time.Millisecond, time.Since(began))
+		require.Empty(t, r.entries)
+
+		c.want(c.primary()) // the hand-over did not come about
+		synctest.Wait()
+		require.Len(t, r.entries, 1)
+	})
 }

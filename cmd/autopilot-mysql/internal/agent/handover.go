@@ -13,6 +13,9 @@ import (
 const (
 	// endWritesLimit bounds ending the writes; mysqld gives up waiting for a lock after a second by itself.
 	endWritesLimit = 1500 * time.Millisecond
+	// removeLimit is how long writes go on for clients to find no primary in the catalog any more. A few milliseconds are
+	// enough for a Consul that is well; the end of the writes does not depend on it.
+	removeLimit = 100 * time.Millisecond
 	// tryLimit is how long a stopping primary looks for somebody to hand over to.
 	tryLimit = 3 * time.Second
 )
@@ -154,6 +157,11 @@ func (a *Agent) moveRequest(ctx context.Context, r roles.Request) error {
 // makeOffer ends the writes and offers the term. Once the offer may have been seen, writes come back only by
 // takeWritesBack.
 func (a *Agent) makeOffer(ctx context.Context, f roles.Facts) error {
+	// First: a client that is refused here shall wait for the next primary, and not come back again and again. Logins by the
+	// hundred slow down whoever takes over on the same machine, and the registration shall not stand before the offer in Consul.
+	rctx, stop := context.WithTimeout(ctx, removeLimit)
+	a.catalog.remove(rctx)
+	stop()
 	at, now := time.Now(), election.Boottime()
 	ectx, cancel := context.WithTimeout(ctx, endWritesLimit)
 	history, err := a.srv.EndWrites(ectx)
@@ -162,11 +170,10 @@ func (a *Agent) makeOffer(ctx context.Context, f roles.Facts) error {
 		return a.resume(ctx, fmt.Errorf("end writes: %w", err))
 	}
 	a.throttle = 0
-	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC()}, now
+	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC(), Done: time.Now().UTC()}, now
 	if err := a.record.write(ctx, a.ownRecord(f)); err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}
-	a.catalog.want(nil)         // only now: nothing shall stand before the offer in Consul's queue
 	return a.srv.OfflineOn(ctx) // whoever is connected shall look for the new primary
 }
 

@@ -40,6 +40,18 @@ func (l *lapTimer) lap(name string) {
 	l.last = now
 }
 
+// offerLaps begins with what happened before the offer was seen here, by the clocks of two hosts.
+func offerLaps(o roles.Offer, seen time.Duration) *lapTimer {
+	done := o.Done
+	if done.IsZero() {
+		done = o.At
+	}
+	lap := func(name string, took time.Duration) cluster.Lap {
+		return cluster.Lap{Name: name, MS: float64(took.Microseconds()) / 1000}
+	}
+	return &lapTimer{last: seen, laps: cluster.Laps{lap("writes under way completed", done.Sub(o.At)), lap("offer seen", time.Since(done))}}
+}
+
 // seenLimit is how old a status may be that a turn takes from the step before it.
 const seenLimit = 200 * time.Millisecond
 
@@ -107,8 +119,7 @@ func (a *Agent) takeOver(ctx context.Context, f roles.Facts) error {
 	if err != nil {
 		return fmt.Errorf("take over: %w: %w", err, errNotNow)
 	}
-	told := float64(time.Since(t.Offer.At).Microseconds()) / 1000 // by the clocks of two hosts
-	laps := &lapTimer{last: seen, laps: cluster.Laps{{Name: "end of writes to offer seen", MS: told}}}
+	laps := offerLaps(t.Offer, seen)
 	if err := a.disk.answers(); err != nil { // it would not open, and the old primary can take its writes back
 		return fmt.Errorf("take over: %w", err)
 	}
