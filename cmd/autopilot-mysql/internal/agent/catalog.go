@@ -28,7 +28,7 @@ type catalog struct {
 	wanted *election.Service
 	left   *election.Service // what a previous agent may have registered, and nobody wants
 	absent bool              // nothing was wanted, and nothing is registered any more
-	done   chan struct{}     // closed with the next answer of the catalog; nil: nobody waits for it
+	done   bell              // rung with every answer of the catalog
 }
 
 func newCatalog(s election.Services, p election.Params, set *config.Settings, log *slog.Logger) *catalog {
@@ -80,10 +80,7 @@ func (c *catalog) remove(ctx context.Context) {
 	for {
 		c.mu.Lock()
 		absent := c.absent || c.wanted != nil
-		if c.done == nil {
-			c.done = make(chan struct{})
-		}
-		done := c.done
+		done := c.done.next()
 		c.mu.Unlock()
 		if absent {
 			return
@@ -139,10 +136,7 @@ func (c *catalog) answered(have *election.Service) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.absent = have == nil && c.wanted == nil
-	if c.done != nil {
-		close(c.done)
-		c.done = nil
-	}
+	c.done.ring()
 }
 
 // reconcile returns what is registered afterwards.

@@ -42,7 +42,7 @@ type watch struct {
 	failed time.Duration // since when reads have been failing
 	free   time.Duration // since when the lock has been seen free; 0: held
 	back   time.Duration // since when reads succeed again after an outage; 0: there was none
-	news   chan struct{} // closed with the next view; nil: nobody waits for it
+	news   bell          // rung with every view
 }
 
 // run follows the records until ctx ends.
@@ -94,10 +94,7 @@ func (w *watch) written(ctx context.Context, ver uint64, next roles.Sync) (roles
 	for {
 		w.mu.Lock()
 		view, shown := w.view, w.err == nil && w.view.Sync.Ver > ver && w.view.Sync.Equal(next)
-		if w.news == nil {
-			w.news = make(chan struct{})
-		}
-		news := w.news
+		news := w.news.next()
 		w.mu.Unlock()
 		if shown {
 			return view, nil
@@ -134,10 +131,7 @@ func (w *watch) take(v election.View, since uint64, err error) (roles.View, erro
 		w.back = w.now()
 	}
 	w.view, w.extra, w.index, w.err = view, extra, v.Index, nil
-	if w.news != nil {
-		close(w.news)
-		w.news = nil
-	}
+	w.news.ring()
 	switch {
 	case !view.Leader.Free():
 		w.free = 0
