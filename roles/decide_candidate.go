@@ -21,12 +21,13 @@ func decideCandidate(s State, f Facts, h Node) (Decision, bool) {
 	return Decision{}, false
 }
 
-// DrainedFor is the Seq of the hand-over that this node is prepared for, while so little is left to apply that writes may
-// end; else 0.
+// DrainedFor is the Seq of the hand-over that this node is prepared for, or chained for, while so little is left to apply that
+// writes may end; else 0.
 func DrainedFor(f Facts) uint64 {
 	h, valid := f.View.ValidPrimary()
 	p, ok := f.View.plans(h)
-	if !valid || !ok || p.To != f.Self.Inc || f.Ready != p.Seq || !f.MySQL.Ready || f.Applying > applyPatience {
+	part := p.To == f.Self.Inc && f.Ready == p.Seq || f.Chained.isFor(p)
+	if !valid || !ok || !part || !f.MySQL.Ready || f.Applying > applyPatience {
 		return 0
 	}
 	limit := uint64(nearlyDrained)
@@ -48,9 +49,8 @@ func decideChained(s State, f Facts, p Handover) (Decision, bool) {
 	if s == Standby {
 		return fire(Dropped, "left the ack set for the hand-over to "+c.Name), true
 	}
-	done := f.Chained != nil && f.Chained.To == p.To && f.Chained.Seq == p.Seq && f.Chained.Term == p.Term+1
 	switch {
-	case done && m.Source == c.MySQL && m.Receiver != Off && m.ArmedWanted && m.Applier == On:
+	case f.Chained.isFor(p) && m.Source == c.MySQL && m.Receiver != Off && m.ArmedWanted && m.Applier == On:
 		return wait(fmt.Sprintf("ready to acknowledge for %s as soon as it is the primary", c.Name)), true
 	case c.Ready != p.Seq: // it lets nobody in yet
 		return Decision{}, false

@@ -106,11 +106,30 @@ func prepareOffer(f Facts) (Step, bool) {
 		return drop(p.To.Name() + " has too much left to apply, even with the writes slowed down")
 	case c.Drained != p.Seq && p.Throttled == 0 && !c.Caught: // that far behind it would not get there in time
 		return tellWaiting(f, p.To.Name()+" is catching up")
+	}
+	slow := ""
+	switch i, some := behind(f); {
 	case c.Drained != p.Seq:
+		slow = p.To.Name()
+	case some && p.Throttled < companyLimit:
+		slow = i.Name()
+	}
+	if slow != "" {
 		delay := min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost)
-		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + p.To.Name() + " has applied what it received"}, f.Throttle < delay
+		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + slow + " has applied what it received"}, f.Throttle < delay
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
+}
+
+// behind is a node chained to the candidate that has much left to apply, and may get there in time.
+func behind(f Facts) (Inc, bool) {
+	for _, i := range f.Handing.Chain {
+		n := f.View.Nodes[i]
+		if n.isChained(f.Handing.Handover) && n.Healthy && n.Caught && n.Drained != f.Handing.Seq {
+			return i, true
+		}
+	}
+	return "", false
 }
 
 // tellWaiting tells the operator what a hand-over waits for that is not done in a moment.

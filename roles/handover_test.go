@@ -146,7 +146,7 @@ func TestTheOfferWaitsForTheChained(t *testing.T) {
 func TestWritesAreSlowedDownForACandidateThatIsBehind(t *testing.T) {
 	for _, tc := range []struct{ throttled, delay time.Duration }{
 		{0, 5 * time.Millisecond}, {150 * time.Millisecond, 10 * time.Millisecond}, {250 * time.Millisecond, 20 * time.Millisecond},
-		{350 * time.Millisecond, 40 * time.Millisecond}, {3 * time.Second, 40 * time.Millisecond},
+		{350 * time.Millisecond, 40 * time.Millisecond}, {4 * time.Second, 80 * time.Millisecond},
 	} {
 		f := lagging()
 		f.Handing.Throttled = tc.throttled
@@ -170,18 +170,45 @@ func TestWritesAreSlowedDownForACandidateThatIsBehind(t *testing.T) {
 	require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover))
 
 	f = lagging()
-	f.Handing.Throttled = 4 * time.Second
+	f.Handing.Throttled = 13 * time.Second
 	require.True(t, does(roles.Decide(roles.Primary, f), roles.DropHandover))
 	f = planned()
-	f.Handing.Throttled = 4 * time.Second
+	f.Handing.Throttled = 13 * time.Second
 	require.True(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer))
+}
+
+// Those who will acknowledge shall have little to apply as well; the hand-over goes well without.
+func TestWritesAreSlowedDownForTheChained(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*roles.Facts, *roles.Node)
+		slows  bool
+	}{
+		"behind":                     {func(*roles.Facts, *roles.Node) {}, true},
+		"slowed down for a while":    {func(f *roles.Facts, _ *roles.Node) { f.Handing.Throttled = 2900 * time.Millisecond }, true},
+		"slowed down for long":       {func(f *roles.Facts, _ *roles.Node) { f.Handing.Throttled = 3 * time.Second }, false},
+		"drained":                    {func(_ *roles.Facts, n *roles.Node) { n.Drained = 7 }, false},
+		"drained in an earlier plan": {func(_ *roles.Facts, n *roles.Node) { n.Drained = 6 }, true},
+		"far behind":                 {func(_ *roles.Facts, n *roles.Node) { n.Caught = false }, false},
+		"not well":                   {func(_ *roles.Facts, n *roles.Node) { n.Healthy = false }, false},
+		"dead":                       {func(_ *roles.Facts, n *roles.Node) { n.Session = "" }, false},
+	} {
+		f := planned()
+		f.Handing.Chain, f.Handing.ReadyFor = []roles.Inc{stranger}, 5*time.Second
+		n := roles.Node{Inc: stranger, Session: "x", Healthy: true, Caught: true, Armed: true, Receiver: "on",
+			Chained: &roles.Chained{To: peer, Term: f.Handing.Term + 1, Seq: 7, Position: upTo(100)}}
+		tc.change(&f, &n)
+		f.View.Nodes[stranger] = n
+		d := roles.Decide(roles.Primary, f)
+		require.Equal(t, tc.slows, does(d, roles.Throttle), "%s: %s", name, d.Why)
+		require.Equal(t, !tc.slows, does(d, roles.MakeOffer), "%s: %s", name, d.Why)
+	}
 }
 
 // A throttle never outlives its hand-over, nor its time, nor Consul's answers.
 func TestTheThrottleEnds(t *testing.T) {
 	for name, change := range map[string]func(*roles.Facts){
 		"no hand-over":                 func(f *roles.Facts) { f.Handing = nil },
-		"too long":                     func(f *roles.Facts) { f.Handing.Throttled = 4 * time.Second },
+		"too long":                     func(f *roles.Facts) { f.Handing.Throttled = 13 * time.Second },
 		"Consul does not answer":       func(f *roles.Facts) { f.View.OK = false },
 		"no hand-over, and a TAKEBACK": func(f *roles.Facts) { f.Handing, f.View.Leader = nil, roles.Leader{Holder: self} },
 	} {
@@ -205,6 +232,12 @@ func TestACandidateSaysThatItIsDrained(t *testing.T) {
 		n.Drained = 7
 		f.View.Nodes[peer] = n
 	}
+	chained := func(seq uint64) func(*roles.Facts) {
+		return func(f *roles.Facts) {
+			f.Self.Inc, f.Ready = stranger, 0
+			f.Chained = &roles.Chained{To: peer, Term: f.View.Sync.Term + 1, Seq: seq}
+		}
+	}
 	require.Equal(t, uint64(7), roles.DrainedFor(candidate()))
 	for name, tc := range map[string]struct {
 		change func(*roles.Facts)
@@ -219,6 +252,9 @@ func TestACandidateSaysThatItIsDrained(t *testing.T) {
 		"mysqld does not answer":            {func(f *roles.Facts) { f.MySQL = roles.MySQL{Running: true} }, 0},
 		"somebody else is the candidate":    {func(f *roles.Facts) { f.Self.Inc = stranger }, 0},
 		"the primary is valid no more":      {func(f *roles.Facts) { f.View.Leader = roles.Leader{} }, 0},
+		"chained to the candidate":          {chained(7), 7},
+		"chained in an earlier attempt":     {chained(6), 0},
+		"chained, more is left":             {func(f *roles.Facts) { chained(7)(f); f.MySQL.Received = upTo(117) }, 0},
 	} {
 		f := candidate()
 		tc.change(&f)

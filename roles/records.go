@@ -245,7 +245,8 @@ type Node struct {
 	Handover *Handover `json:"handover,omitempty"`
 	// Ready is the Seq of the hand-over that this node is prepared to take.
 	Ready uint64 `json:"ready,omitempty"`
-	// Drained is Ready while next to nothing is left to apply, else 0: writes end only then.
+	// Drained is the Seq of the hand-over that this node is ready or chained for while next to nothing is left to apply, else 0:
+	// writes end only when the candidate says so.
 	Drained uint64 `json:"drained,omitempty"`
 	// Chained says that this node receives from a candidate already.
 	Chained *Chained `json:"chained,omitempty"`

@@ -22,10 +22,10 @@ const (
 func (s *stand) calm(r *result) (harness.Document, bool) {
 	s.t.Helper()
 	d, ok := s.rest(r)
-	s.fleet.resume()
 	if ok {
-		require.NoError(s.t, s.fleet.settle(time.Now(), time.Minute))
-		time.Sleep(underWay)
+		again(s.t, s.fleet)
+	} else {
+		s.fleet.resume()
 	}
 	return d, ok
 }

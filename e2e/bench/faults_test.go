@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"strconv"
@@ -40,7 +41,7 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 			}
 			to := standbyOf(d)
 			began := time.Now()
-			end := s.fleet.knock(to.MySQL)
+			end := s.knock(d, to)
 			q, err := s.switchover(d, to.Name)
 			require.NoError(t, err)
 			if q.State == "done" && q.GapMS == 0 { // it is the primary already: the document was a moment old
@@ -77,6 +78,11 @@ func switchovers(writers int, servers, client float64) func(*testing.T, *result)
 		}
 		s.check(r)
 	}
+}
+
+// knock asks a node for a write until it gets one.
+func (s *stand) knock(d harness.Document, n harness.Node) (end func()) {
+	return s.fleet.knock(func(addr string) (*sql.DB, error) { return harness.OpenPlain(d, addr) }, n.MySQL)
 }
 
 // failovers measures a fault of the primary.

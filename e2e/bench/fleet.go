@@ -146,9 +146,9 @@ func (f *fleet) wait(changed <-chan struct{}, d time.Duration) {
 }
 
 // knock begins asking one server for a write, and goes on until it gets one, so that it is known when that server opened
-// however long a client takes to find it. It keeps its connection as long as the server answers: a login for every refusal,
-// all through the preparations, would slow down the very server that is measured.
-func (f *fleet) knock(addr string) (end func()) {
+// however long a client takes to find it. It keeps its connection as long as the server answers, and its logins should be
+// cheap: it must not slow down the very server that is measured.
+func (f *fleet) knock(open opener, addr string) (end func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	id, done := f.ids(), make(chan struct{})
 	go func() {
@@ -157,7 +157,7 @@ func (f *fleet) knock(addr string) (end func()) {
 		defer c.close()
 		for ctx.Err() == nil {
 			id++
-			err := c.insert(ctx, f.open, addr, id)
+			err := c.insert(ctx, open, addr, id)
 			if err == nil {
 				f.note(ack{id: id, at: time.Now(), from: addr, knocks: true})
 				return

@@ -42,14 +42,29 @@ func (h *byHand) others() (out []*bare) {
 	return out
 }
 
-// calm waits until every follower streams and has applied nearly everything, so that rounds are alike.
+// calm makes the next round like the first, as stand.calm does.
 func (h *byHand) calm() {
+	h.fleet.pause()
 	for _, b := range h.others() {
 		b.await("SELECT SERVICE_STATE='ON' FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME=''")
-		executed := h.primary.value("SELECT @@GLOBAL.gtid_executed")
-		b.await(fmt.Sprintf("SELECT GTID_SUBSET('%s', @@GLOBAL.gtid_executed)", executed))
 	}
 	h.primary.await("SELECT VARIABLE_VALUE>=2 FROM performance_schema.global_status WHERE VARIABLE_NAME='Rpl_semi_sync_source_clients'")
+	same(h.primary, h.all)
+	again(h.t, h.fleet)
+}
+
+// same waits until all have executed what the primary has. Nobody writes meanwhile.
+func same(primary *bare, all []*bare) {
+	for _, b := range all {
+		b.await(fmt.Sprintf("SELECT GTID_SUBSET('%s', @@GLOBAL.gtid_executed)", primary.value("SELECT @@GLOBAL.gtid_executed")))
+	}
+}
+
+// again lets the clients write on, until they are at it.
+func again(t testing.TB, f *fleet) {
+	f.resume()
+	require.NoError(t, f.settle(time.Now(), time.Minute))
+	time.Sleep(underWay)
 }
 
 const received = "SELECT CONCAT(@@GLOBAL.gtid_executed, IF(@@GLOBAL.gtid_executed='', '', ','), RECEIVED_TRANSACTION_SET) " +
@@ -85,9 +100,11 @@ func (h *byHand) failover() {
 
 // cloneFrom replaces a server's data by another's.
 func (b *bare) cloneFrom(donor *bare) {
-	b.do("SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
-	if donor.value("SELECT COUNT(*) FROM information_schema.plugins WHERE PLUGIN_NAME='clone'") == "0" {
-		donor.do("SET SESSION sql_log_bin=0", "INSTALL PLUGIN clone SONAME 'mysql_clone.so'", "SET SESSION sql_log_bin=1")
+	b.do("SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
+	for _, s := range []*bare{b, donor} { // one that has been rebuilt has it already
+		if s.value("SELECT COUNT(*) FROM information_schema.plugins WHERE PLUGIN_NAME='clone'") == "0" {
+			s.do("SET SESSION sql_log_bin=0", "INSTALL PLUGIN clone SONAME 'mysql_clone.so'", "SET SESSION sql_log_bin=1")
+		}
 	}
 	b.do(fmt.Sprintf("SET GLOBAL clone_valid_donor_list='%s'", donor.addr()))
 	_ = b.try(fmt.Sprintf("CLONE INSTANCE FROM '%s'@'127.0.0.1':%d IDENTIFIED BY '%s'", replUser, donor.port, replPassword)) // ends the server
@@ -156,27 +173,35 @@ func checkBooks(t testing.TB, r *result, what string, f *fleet, all []*bare, exe
 }
 
 // floor measures the hand-written script with the same clients.
-func floor(t *testing.T, r *result) {
-	h := newByHand(t, 8)
-	for _, kind := range []struct {
-		name string
-		do   func()
-	}{
-		{"switchover, nothing prepared, at clients", func() { h.switchover(false) }},
-		{"switchover, everything prepared, at clients", func() { h.switchover(true) }},
-		{"mysqld killed, detection free, at clients", h.failover},
-	} {
-		for range rounds(10) {
-			h.calm()
-			began := time.Now()
-			kind.do()
-			require.NoError(t, h.fleet.settle(time.Now(), time.Minute))
-			g := h.fleet.longest(began)
-			r.of(kind.name, "ms").took(g.Client)
-			t.Logf("%s: %.1f ms", kind.name, ms(g.Client))
+func floor(writers, count int) func(*testing.T, *result) {
+	return func(t *testing.T, r *result) {
+		h := newByHand(t, writers)
+		for _, kind := range []struct {
+			name string
+			do   func()
+		}{
+			{"switchover, nothing prepared", func() { h.switchover(false) }},
+			{"switchover, everything prepared", func() { h.switchover(true) }},
+			{"mysqld killed, detection free", h.failover},
+		} {
+			for range rounds(count) {
+				h.calm()
+				began := time.Now()
+				kind.do()
+				require.NoError(t, h.fleet.settle(time.Now(), time.Minute))
+				r.gaps(t, kind.name, h.fleet.longest(began))
+			}
 		}
+		h.check(r, "by hand")
 	}
-	h.check(r, "by hand")
+}
+
+// gaps adds a gap of others than us.
+func (r *result) gaps(t *testing.T, name string, g gap) {
+	t.Helper()
+	r.of(name+", on the servers", "ms").took(g.Servers)
+	r.of(name+", at clients", "ms").took(g.Client)
+	t.Logf("%s: on the servers %.1f ms, at clients %.1f ms", name, ms(g.Servers), ms(g.Client))
 }
 
 // group is MySQL Group Replication, single primary, on the same mysqld.
@@ -260,6 +285,17 @@ func (g *group) whole() {
 	}
 }
 
+// calm makes the next round like the first, as stand.calm does, and tells who is the primary.
+func (g *group) calm() *bare {
+	g.fleet.pause()
+	g.whole()
+	p := g.primary()
+	require.NotNil(g.t, p)
+	same(p, g.all)
+	again(g.t, g.fleet)
+	return p
+}
+
 func (g *group) primary() *bare {
 	for _, b := range g.all {
 		if b.value("SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE MEMBER_ROLE='PRIMARY' AND MEMBER_ID=@@server_uuid AND MEMBER_STATE='ONLINE'") == "1" {
@@ -274,15 +310,11 @@ func groups(tuned bool) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
 		g := newGroup(t, tuned, 8)
 		measure := func(name string, do func(p *bare), repair func(p *bare)) {
-			g.whole()
-			p := g.primary()
-			require.NotNil(t, p)
+			p := g.calm()
 			began := time.Now()
 			do(p)
 			require.NoError(t, g.fleet.settle(time.Now().Add(100*time.Millisecond), 2*time.Minute))
-			got := g.fleet.longest(began)
-			r.of(name, "ms").took(got.Client)
-			t.Logf("%s: %.1f ms", name, ms(got.Client))
+			r.gaps(t, name, g.fleet.longest(began))
 			if repair != nil {
 				repair(p)
 			}
@@ -300,7 +332,7 @@ func groups(tuned bool) func(*testing.T, *result) {
 			p.do("SET GLOBAL group_replication_group_seeds='"+seeds+"'", "SET GLOBAL group_replication_local_address='"+p.addr()+"'", "START GROUP_REPLICATION")
 		}
 		for range rounds(8) {
-			measure("switchover, at clients", func(p *bare) {
+			measure("switchover", func(p *bare) {
 				for _, b := range g.all {
 					if b != p {
 						p.do("SELECT group_replication_set_as_primary('" + b.value("SELECT @@server_uuid") + "')")
@@ -310,10 +342,10 @@ func groups(tuned bool) func(*testing.T, *result) {
 			}, nil)
 		}
 		for range rounds(4) {
-			measure("mysqld killed, at clients", func(p *bare) { p.kill() }, back)
+			measure("mysqld killed", func(p *bare) { p.kill() }, back)
 		}
 		for range rounds(3) {
-			measure("node frozen, at clients", func(p *bare) { p.signal(syscall.SIGSTOP) }, func(p *bare) {
+			measure("node frozen", func(p *bare) { p.signal(syscall.SIGSTOP) }, func(p *bare) {
 				p.kill()
 				back(p)
 			})

@@ -29,7 +29,8 @@ func scenarios() []scenario {
 		{"restarts", "start-up by the size of the data, from the birth of the process: a standby with its data after SIGKILL and after a graceful stop, and with an empty disk", restarts, "BENCH_SIZES (0,256,1024 MiB), BENCH_ROUNDS (4)"},
 		{"scale", "one Consul with many clusters of three nodes, simulated but for one, until it carries no more", scale, "BENCH_CLUSTERS (0,1,10,30,100,200,400), BENCH_ROUNDS (3 failovers each), BENCH_WINDOW (30s)"},
 		{"soak", "an ordinary hour: what agents and guards hold on to, every 10 s", soak, "BENCH_SOAK (1h)"},
-		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor, "BENCH_ROUNDS"},
+		{"by-hand", "the floor: three bare semi-synchronous servers, a script that is told at once and tells clients at once, 8 clients", floor(8, 10), "BENCH_ROUNDS"},
+		{"by-hand-64", "the same with 64 clients", floor(64, 5), "BENCH_ROUNDS"},
 		{"group-replication", "MySQL Group Replication, single primary, its defaults, same mysqld, 8 clients that ask every member each 5 ms", groups(false), "BENCH_ROUNDS"},
 		{"group-replication-tuned", "the same with member_expel_timeout=0", groups(true), "BENCH_ROUNDS"},
 	}

@@ -21,12 +21,20 @@ const queryLimit = 30 * time.Second
 // Open is a pool of the application's connections to a server. dial and statements are bounded by ctx of the caller and
 // by the timeouts given here.
 func Open(d Document, addr string) (*sql.DB, error) {
+	cfg := config(d, addr)
+	cfg.TLSConfig = "skip-verify"
+	return open(cfg)
+}
+
+// OpenPlain is Open without TLS: a login that costs both sides a tenth.
+func OpenPlain(d Document, addr string) (*sql.DB, error) { return open(config(d, addr)) }
+
+func config(d Document, addr string) *mysql.Config {
 	cfg := mysql.NewConfig()
 	cfg.User, cfg.Passwd, cfg.DBName = d.User, d.Password, d.Database
 	cfg.Net, cfg.Addr = "tcp", addr
 	cfg.Timeout = 5 * time.Second
-	cfg.TLSConfig = "skip-verify"
-	return open(cfg)
+	return cfg
 }
 
 func open(cfg *mysql.Config) (*sql.DB, error) {

@@ -98,6 +98,7 @@ func (a *Agent) chain(ctx context.Context, f roles.Facts) error {
 	}
 	a.follow, a.checked, a.steady = roles.Follow{}, checkedHistory{}, steadiness{} // the primary ended the old stream itself
 	a.chained = &roles.Chained{To: plan.To, Term: plan.Term + 1, Seq: plan.Seq, Position: st.Position()}
+	f.Chained = a.chained
 	if err := a.confirmFollow(ctx, f); err != nil {
 		a.chained = nil
 		return fmt.Errorf("turn to %s: %w", c.Name, err)
