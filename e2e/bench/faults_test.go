@@ -28,56 +28,79 @@ const aLong = 10 * time.Second
 // switchovers measures planned ones under writers.
 func switchovers(writers int, servers, client float64) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
-		s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "1s"}, writers)
 		own, seen, at := r.of("on the servers, as the product tells", "ms"), r.of("on the servers, seen from outside", "ms"), r.of("at clients through discovery", "ms")
 		// The target is about the last write that the old primary acknowledged and the first of the new one. What the product tells
 		// begins when it begins to end the writes: those under way are acknowledged after that.
 		seen.Target, at.Target = servers, client
-		refused := 0
-		for i := 0; i < rounds(15); i++ {
-			d, ok := s.calm(r)
-			if !ok {
-				break
-			}
-			to := standbyOf(d)
-			began := time.Now()
-			end := s.knock(d, to)
-			q, err := s.switchover(d, to.Name)
-			require.NoError(t, err)
-			if q.State == "done" && q.GapMS == 0 { // it is the primary already: the document was a moment old
-				end()
-				i--
-				continue
-			}
-			if q.State != "done" {
-				end()
-				t.Logf("%s: %s", q.State, q.Outcome)
-				time.Sleep(time.Second)
-				if refused++; refused > 5 {
-					t.Fatalf("not handed over: %s", q.Outcome)
-				}
-				i--
-				continue
-			}
-			require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
-			end()
-			g := s.fleet.longest(began)
-			own.add(q.GapMS)
-			seen.took(g.Servers)
-			at.took(g.Client)
-			e := s.Promotion(d.Term + 1)
-			r.phases("", e, g)
+		handOvers(t, r, writers, rounds(15), func(s *stand, h handOver) {
+			own.add(h.told)
+			seen.took(h.gap.Servers)
+			at.took(h.gap.Client)
+			e := s.Promotion(h.term)
+			r.phases("", e, h.gap)
 			line := ""
 			for _, l := range e.Laps {
 				line += fmt.Sprintf(" %s %.1f", l.Name, l.MS)
 			}
-			t.Logf("%s to %s: told %.1f ms, servers %.1f, client %.1f:%s", d.Primary, to.Name, q.GapMS, ms(g.Servers), ms(g.Client), line)
-		}
-		if refused > 0 {
-			r.note("%d were not begun or were undone, without harm, and asked for again", refused)
-		}
-		s.check(r)
+			t.Logf("%s to %s: told %.1f ms, servers %.1f, client %.1f:%s", h.from, h.to, h.told, ms(h.gap.Servers), ms(h.gap.Client), line)
+		})
 	}
+}
+
+// handOver is a planned one that was done.
+type handOver struct {
+	from, to string
+	term     uint64  // the new one
+	told     float64 // ms without writes, as the product tells
+	gap      gap
+	pids     map[int]string // of the nodes' processes, each with its part in the hand-over
+}
+
+// handOvers does some under writers, and gives each to note when it is over.
+func handOvers(t *testing.T, r *result, writers, count int, note func(*stand, handOver)) {
+	s := setUp(t, harness.Options{Nodes: 3, Lease: aLong, RestartAfter: "1s"}, writers)
+	refused := 0
+	for i := 0; i < count; i++ {
+		d, ok := s.calm(r)
+		if !ok {
+			break
+		}
+		to := standbyOf(d)
+		began := time.Now()
+		end := s.knock(d, to)
+		q, err := s.switchover(d, to.Name)
+		require.NoError(t, err)
+		if q.State == "done" && q.GapMS == 0 { // it is the primary already: the document was a moment old
+			end()
+			i--
+			continue
+		}
+		if q.State != "done" {
+			end()
+			t.Logf("%s: %s", q.State, q.Outcome)
+			time.Sleep(time.Second)
+			if refused++; refused > 5 {
+				t.Fatalf("not handed over: %s", q.Outcome)
+			}
+			i--
+			continue
+		}
+		require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
+		end()
+		h := handOver{from: d.Primary, to: to.Name, term: d.Term + 1, told: q.GapMS, gap: s.fleet.longest(began), pids: map[int]string{}}
+		for _, n := range d.Nodes {
+			part := map[string]string{d.Primary: "old primary", to.Name: "new primary"}[n.Name]
+			if part == "" {
+				part = "other standby"
+			}
+			h.pids[n.Pids.Guard], h.pids[n.Pids.Agent], h.pids[n.Pids.Mysqld] = part+": guard", part+": agent", part+": mysqld"
+		}
+		note(s, h)
+	}
+	if refused > 0 {
+		r.note("%d were not begun or were undone, without harm, and asked for again", refused)
+	}
+	s.check(r)
 }
 
 // knock asks a node for a write until it gets one.

@@ -219,6 +219,7 @@ type gap struct {
 	Client  time.Duration // between two acknowledgements at clients that look for the primary
 	Servers time.Duration // last acknowledgement of one server, first of the next; whoever got it. 0: the server stayed the same
 	Found   time.Time     // its end at the clients
+	Last    time.Time     // the last acknowledgement of the one server; zero if the server stayed the same
 }
 
 // longest is the longest pause that ended after from.
@@ -231,7 +232,7 @@ func (f *fleet) longest(from time.Time) gap {
 	var client, any ack
 	for _, a := range acks {
 		if a.at.After(from) && any.from != "" && a.from != any.from && g.Servers == 0 {
-			g.Servers = a.at.Sub(any.at)
+			g.Servers, g.Last = a.at.Sub(any.at), any.at
 		}
 		any = a
 		if a.knocks {

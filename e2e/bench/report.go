@@ -48,7 +48,7 @@ func digest(path, dir string, names []string, guide *grid) error {
 		"| scenario | what | median | least to most | runs | target |\n|---|---|---|---|---|---|\n")
 	for _, r := range results(dir, names) {
 		for _, s := range r.Series {
-			if len(s.Values) == 0 || s.Target == 0 && !strings.Contains(s.Name, "at clients") {
+			if len(s.Values) == 0 || s.Target == 0 && !strings.Contains(s.Name, "at clients") && !strings.Contains(s.Name, "on the servers") {
 				continue
 			}
 			target := "-"
