@@ -264,7 +264,7 @@ func (s *state) publish(n int) {
 	}
 	c.plan, c.ready, c.chain = x.agent.plan, x.agent.ready, x.agent.chain
 	s.cards[n] = c
-	if c.ready != 0 {
+	if c.ready != 0 || c.chain.to != 0 {
 		s.cards[n].drained = uint8(roles.DrainedFor(s.facts(n, guess{})))
 	}
 }
