@@ -3,6 +3,7 @@ package roles
 import (
 	"cmp"
 	"fmt"
+	"time"
 )
 
 // mayHandOver reports whether a primary that was asked to stop should go on for a while, to hand over in order.
@@ -107,16 +108,14 @@ func prepareOffer(f Facts) (Step, bool) {
 	case c.Drained != p.Seq && p.Throttled == 0 && !c.Caught: // that far behind it would not get there in time
 		return tellWaiting(f, p.To.Name()+" is catching up")
 	}
-	slow := ""
-	switch i, some := behind(f); {
-	case c.Drained != p.Seq:
-		slow = p.To.Name()
-	case some && p.Throttled < companyLimit:
-		slow = i.Name()
+	throttle := func(delay time.Duration, slow Inc) (Step, bool) {
+		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + slow.Name() + " has applied what it received"}, f.Throttle < delay
 	}
-	if slow != "" {
-		delay := min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost)
-		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + slow + " has applied what it received"}, f.Throttle < delay
+	if c.Drained != p.Seq {
+		return throttle(min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost), p.To)
+	}
+	if i, some := behind(f); some && p.DrainedFor < companyLimit {
+		return throttle(throttleFirst, i)
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
 }

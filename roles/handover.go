@@ -55,6 +55,8 @@ type Handing struct {
 	Held time.Duration // since writes are off; 0 while they are on
 	// ReadyFor is for how long the candidate has been prepared; 0 while it is not.
 	ReadyFor time.Duration
+	// DrainedFor is the time since the candidate first had next to nothing left to apply; 0 if it never had.
+	DrainedFor time.Duration
 	// Throttled is the time since this hand-over first slowed the writes down; 0 if it has not.
 	Throttled time.Duration
 	// Limit bounds For while writes are on.
@@ -88,16 +90,17 @@ const (
 	// applyPatience is how long applying one transaction may take at a candidate that is to count as drained.
 	applyPatience = 100 * time.Millisecond
 	// throttleFirst is the first delay put on commits for a candidate that cannot keep up; it doubles every throttleStep. Three
-	// servers on two cores and 64 clients that never pause: at 40 ms a backlog shrinks by 600 transactions a second, at 80 ms by
-	// 600 to 1300, and at 160 ms not much faster, while clients wait for a commit longer than for the hand-over.
+	// servers on two cores: 8 clients that never pause leave a backlog of some hundred transactions, which is applied within
+	// 0.3 s at 5 ms; that of 64 grows at 20 ms, shrinks by 600 a second at 40 ms, by 600 to 1300 at 80 ms, and at 160 ms not
+	// much faster, while clients wait for a commit longer than for the hand-over.
 	throttleFirst, throttleMost = 5 * time.Millisecond, 80 * time.Millisecond
-	throttleStep                = 100 * time.Millisecond
+	throttleStep                = 250 * time.Millisecond
 	// throttleLimit is how long one hand-over may slow the writes down: those 64 clients have left a candidate 5000 transactions
 	// behind after three seconds, and it needs eight for them.
 	throttleLimit = 12 * time.Second
-	// companyLimit is how long it may for those chained to the candidate. What they apply while nobody can write costs the
-	// hand-over time where they share a machine with it, and their readers are behind; it goes well without them.
-	companyLimit = 3 * time.Second
+	// companyLimit is for how long those chained to a drained candidate are waited for to be drained as well. What they apply
+	// while nobody can write costs the hand-over time where they share a machine with it; it goes well without them.
+	companyLimit = 2 * time.Second
 )
 
 // plans reports whether a hand-over, told in the record of the primary h, is under way in the present term.

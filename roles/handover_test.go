@@ -145,8 +145,8 @@ func TestTheOfferWaitsForTheChained(t *testing.T) {
 // Whatever is left to apply when writes end is time without writes.
 func TestWritesAreSlowedDownForACandidateThatIsBehind(t *testing.T) {
 	for _, tc := range []struct{ throttled, delay time.Duration }{
-		{0, 5 * time.Millisecond}, {150 * time.Millisecond, 10 * time.Millisecond}, {250 * time.Millisecond, 20 * time.Millisecond},
-		{350 * time.Millisecond, 40 * time.Millisecond}, {4 * time.Second, 80 * time.Millisecond},
+		{0, 5 * time.Millisecond}, {300 * time.Millisecond, 10 * time.Millisecond}, {600 * time.Millisecond, 20 * time.Millisecond},
+		{900 * time.Millisecond, 40 * time.Millisecond}, {4 * time.Second, 80 * time.Millisecond},
 	} {
 		f := lagging()
 		f.Handing.Throttled = tc.throttled
@@ -184,8 +184,8 @@ func TestWritesAreSlowedDownForTheChained(t *testing.T) {
 		slows  bool
 	}{
 		"behind":                     {func(*roles.Facts, *roles.Node) {}, true},
-		"slowed down for a while":    {func(f *roles.Facts, _ *roles.Node) { f.Handing.Throttled = 2900 * time.Millisecond }, true},
-		"slowed down for long":       {func(f *roles.Facts, _ *roles.Node) { f.Handing.Throttled = 3 * time.Second }, false},
+		"for a while":                {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 1900 * time.Millisecond }, true},
+		"for long":                   {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 2 * time.Second }, false},
 		"drained":                    {func(_ *roles.Facts, n *roles.Node) { n.Drained = 7 }, false},
 		"drained in an earlier plan": {func(_ *roles.Facts, n *roles.Node) { n.Drained = 6 }, true},
 		"far behind":                 {func(_ *roles.Facts, n *roles.Node) { n.Caught = false }, false},
@@ -200,6 +200,10 @@ func TestWritesAreSlowedDownForTheChained(t *testing.T) {
 		f.View.Nodes[stranger] = n
 		d := roles.Decide(roles.Primary, f)
 		require.Equal(t, tc.slows, does(d, roles.Throttle), "%s: %s", name, d.Why)
+		require.Equal(t, !tc.slows, does(d, roles.MakeOffer), "%s: %s", name, d.Why)
+		f.Handing.Throttled, f.Throttle = 4*time.Second, 80*time.Millisecond
+		d = roles.Decide(roles.Primary, f)
+		require.False(t, does(d, roles.Throttle), "%s: %s, as strongly as before", name, d.Why)
 		require.Equal(t, !tc.slows, does(d, roles.MakeOffer), "%s: %s", name, d.Why)
 	}
 }

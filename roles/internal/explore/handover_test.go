@@ -91,7 +91,7 @@ func (s *state) handing(n int, g guess) *roles.Handing {
 	}
 	switch {
 	case g.time == 1 && h.ReadyFor != 0:
-		h.ReadyFor, h.Throttled = time.Minute, 4*time.Second // without those who are not ready, or have much to apply
+		h.ReadyFor, h.DrainedFor = time.Minute, time.Minute // without those who are not ready, or have much to apply
 	case g.time == 2:
 		h.For = h.Limit + 1
 		if p.offered {

@@ -26,6 +26,12 @@ func (a *agent) handing() *roles.Handing {
 	if a.readySince != 0 {
 		h.ReadyFor = max(a.w.now-a.readySince, 1)
 	}
+	if a.drainedSince == 0 && a.view.Nodes[h.To].Drained == h.Seq {
+		a.drainedSince = a.w.now
+	}
+	if a.drainedSince != 0 {
+		h.DrainedFor = max(a.w.now-a.drainedSince, 1)
+	}
 	if a.slowSince != 0 {
 		h.Throttled = max(a.w.now-a.slowSince, 1)
 	}
@@ -92,7 +98,7 @@ func (a *agent) planHandover(p *proc, s roles.Step) error {
 	h := s.Handing.Handover
 	a.seq++
 	h.Seq = a.seq
-	a.handover, a.handSince, a.handLimit, a.readySince, a.slowSince = &h, a.w.now, s.Handing.Limit, 0, 0
+	a.handover, a.handSince, a.handLimit, a.readySince, a.drainedSince, a.slowSince = &h, a.w.now, s.Handing.Limit, 0, 0, 0
 	return nil
 }
 

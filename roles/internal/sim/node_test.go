@@ -84,6 +84,7 @@ type agent struct {
 	handSince       time.Duration
 	heldSince       time.Duration
 	readySince      time.Duration // 0: the candidate is not prepared
+	drainedSince    time.Duration // 0: it never was drained
 	slowSince       time.Duration // since this hand-over first slowed the writes down; 0: it has not
 	throttle        time.Duration
 	handLimit       time.Duration

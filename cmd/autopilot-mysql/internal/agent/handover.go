@@ -25,6 +25,7 @@ type handing struct {
 	roles.Handover
 	since     time.Duration
 	ready     time.Duration // since the candidate is prepared; 0: it is not
+	drained   time.Duration // since it first had next to nothing left to apply; 0: it never had
 	throttled time.Duration // since writes were first slowed down; 0: they were not
 	held      time.Duration // since writes are off; 0: they are on
 	limit     time.Duration
@@ -48,13 +49,16 @@ func (a *Agent) noteHandover(f *roles.Facts, now time.Duration) {
 		case h.ready == 0:
 			h.ready = now
 		}
+		if h.drained == 0 && f.View.Nodes[h.To].Drained == h.Seq {
+			h.drained = now
+		}
 		age := func(since time.Duration) time.Duration {
 			if since == 0 {
 				return 0
 			}
 			return max(now-since, 1)
 		}
-		f.Handing = &roles.Handing{Handover: h.Handover, For: now - h.since, Held: age(h.held), ReadyFor: age(h.ready), Throttled: age(h.throttled), Limit: h.limit}
+		f.Handing = &roles.Handing{Handover: h.Handover, For: now - h.since, Held: age(h.held), ReadyFor: age(h.ready), DrainedFor: age(h.drained), Throttled: age(h.throttled), Limit: h.limit}
 	}
 	f.Throttle = a.throttle
 	if t := a.accepted; t != nil && a.leadingNow() {
