@@ -1,12 +1,14 @@
 package mysql
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +38,11 @@ const (
 	// place from its beginning, about 1 ms for each MB of small transactions (measured). With MySQL's 1 GiB that was up to a
 	// second without writes after a failover. The same holds for a mysqld that recovers: it reads the newest file.
 	maxBinlogSize, smallMaxBinlogSize = 64 << 20, 4 << 20
+
+	// parallelWorkers are the threads that apply on a replica.
+	parallelWorkers = 16
+	// fewCPUs is on how many CPUs one that is kept busy for nothing takes a good part of what there is.
+	fewCPUs = 4
 
 	smallBufferPool   = 64 << 20
 	defaultBufferPool = 128 << 20
@@ -68,6 +75,8 @@ type Config struct {
 	Extra []string
 	// User is the operating system user mysqld runs as; empty means the one that starts it.
 	User string
+	// CPUs is how many mysqld may use; 0: those that this process may use.
+	CPUs int
 	// Small trades speed for memory and disk: playgrounds and tests run many servers on one machine.
 	Small bool
 	// TLS are the certificates of the node and the CA of the others.
@@ -218,16 +227,25 @@ func (c Config) replicationSettings() []setting {
 		{"sync_relay_log", strconv.Itoa(sync), true},
 		// With MySQL's 4 a replica applies slower than 8 clients write, and its coordinator spins for a free worker (measured:
 		// `make bench NAME=appliers`). What is not applied has to be before anybody can take over.
-		{"replica_parallel_workers", "16", false},
+		{"replica_parallel_workers", strconv.Itoa(parallelWorkers), false},
 		{"replica_preserve_commit_order", "ON", true},
 		{"replica_net_timeout", strconv.Itoa(c.replNetSeconds()), true},
 		{"report_port", strconv.Itoa(port), true},
+	}
+	if c.cpus() <= fewCPUs {
+		// A coordinator that finds no free worker asks again and again until there is one: almost half of the CPU time of a replica
+		// that is behind (measured). It waits in order instead when fewer transactions than there are workers are declared
+		// independent of each other. What clients commit at the same time is applied in parallel all the same.
+		s = append(s, setting{"binlog_transaction_dependency_history_size", strconv.Itoa(parallelWorkers), false})
 	}
 	if host != "" {
 		s = append(s, setting{"report_host", host, true})
 	}
 	return s
 }
+
+// cpus is how many CPUs this process, and so mysqld, may use: those of its affinity, within its container's limit.
+func (c Config) cpus() int { return cmp.Or(c.CPUs, runtime.GOMAXPROCS(0)) }
 
 func (c Config) maxBinlogSize() int {
 	if c.Small { // logs rotate within seconds: under every test and every fault

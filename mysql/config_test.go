@@ -23,6 +23,7 @@ func TestServerStartsClosedAndDurable(t *testing.T) {
 	require.NoError(t, os.Mkdir(odd, 0o755))
 	require.NoError(t, os.Rename(c.DataDir(), filepath.Join(odd, "data")))
 	c.Dir = odd
+	c.CPUs = 2
 	c.ReportHost, c.ReportPort = "node-1.example", 4711
 	c.ReplNetTimeout = 4200 * time.Millisecond
 	c.Extra = []string{"--max-connections=100", "--sql-mode=NO_BACKSLASH_ESCAPES"}
@@ -38,7 +39,7 @@ func TestServerStartsClosedAndDurable(t *testing.T) {
 		"log_bin_basename":             c.DataDir() + "/binlog",
 		"rpl_semi_sync_source_enabled": "0", "rpl_semi_sync_replica_enabled": "0", "rpl_semi_sync_source_timeout": "315360000000",
 		"rpl_semi_sync_source_wait_no_replica": "1", "rpl_semi_sync_source_wait_point": "AFTER_SYNC",
-		"replica_net_timeout": "5", "replica_parallel_workers": "16", "replica_preserve_commit_order": "1",
+		"replica_net_timeout": "5", "replica_parallel_workers": "16", "binlog_transaction_dependency_history_size": "16", "replica_preserve_commit_order": "1",
 		"report_host": "node-1.example", "report_port": "4711", "skip_name_resolve": "1", "secure_file_priv": "NULL",
 		"max_connections": "100", "max_user_connections": "68", "persisted_globals_load": "0", "character_set_server": "utf8mb4",
 		"innodb_buffer_pool_size": "33554432", "performance_schema": "1",
@@ -170,4 +171,20 @@ func TestWriteConfigReplacesTheFile(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(c.File()))
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no temporary file stays")
+}
+
+// On a big machine MySQL's own size lets a replica apply more in parallel; on a small one the coordinator would take a CPU.
+func TestFewCPUsLimitWhatIsDeclaredIndependent(t *testing.T) {
+	const name = "binlog_transaction_dependency_history_size"
+	for cpus, want := range map[int]string{1: "16", 4: "16", 5: "", 64: ""} {
+		got := ""
+		for _, s := range (Config{CPUs: cpus}).replicationSettings() {
+			if s.name == name {
+				got = s.value
+			}
+		}
+		require.Equal(t, want, got, cpus)
+	}
+	require.Positive(t, Config{}.cpus())
+	require.NoError(t, checkExtra([]string{"--binlog-transaction-dependency-history-size=25000"}, Config{CPUs: 2}.replicationSettings()), "the user's own wins")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -23,13 +24,22 @@ type byHand struct {
 }
 
 func newByHand(t testing.TB, writers int) *byHand {
-	h := &byHand{t: t, all: semiSyncSet(t, "--replica-parallel-workers=16"), board: newBoard()}
+	h := &byHand{t: t, all: semiSyncSet(t, appliersOfOurs()...), board: newBoard()}
 	h.primary = h.all[0]
 	h.board.show(h.primary.addr())
 	h.fleet = start(h.board, openBare, writers)
 	t.Cleanup(h.fleet.stop)
 	require.NoError(t, h.fleet.settle(time.Now(), time.Minute))
 	return h
+}
+
+// appliersOfOurs are the options with which our replicas apply.
+func appliersOfOurs() []string {
+	args := []string{"--replica-parallel-workers=16"}
+	if runtime.GOMAXPROCS(0) <= 4 {
+		args = append(args, "--binlog-transaction-dependency-history-size=16")
+	}
+	return args
 }
 
 // others are the servers that follow.

@@ -1,0 +1,28 @@
+package bench
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBeside_compares_what_was_measured(t *testing.T) {
+	ours, script := result{Name: "mysqld-killed"}, result{Name: "by-hand"}
+	for _, v := range []float64{300, 100, 200} {
+		ours.of("at clients through discovery", "ms").add(v)
+		script.of("mysqld killed, detection free, at clients", "ms").add(2 * v)
+	}
+	require.Empty(t, beside([]result{script}), "nothing of ours")
+	require.Empty(t, beside([]result{ours}), "nothing beside it")
+	text := beside([]result{ours, script})
+	require.Contains(t, text, "| mysqld killed, 8 clients, at clients | 200 ms | by-hand: mysqld killed, detection free, at clients | 400 ms | 0.50 |")
+	require.NotContains(t, text, "group-replication")
+}
+
+func TestBooks_tell_what_became_of_the_writes(t *testing.T) {
+	r := result{Name: "mysqld-killed", Notes: []string{"10 writes acknowledged, 2 got an error, 0 acknowledged ones lost", "something else"}}
+	text := books([]result{r})
+	require.Contains(t, text, "- mysqld-killed: 10 writes acknowledged, 2 got an error, 0 acknowledged ones lost\n")
+	require.NotContains(t, text, "something else")
+	require.Empty(t, books(nil))
+}
