@@ -94,7 +94,7 @@ func (f *fleet) write(id int64, pause time.Duration) {
 			c.close()
 		}
 		id++
-		if err := c.insert(f.ctx, f.open, addr, id); err != nil {
+		if err := c.insert(f.stays(addr, &c), f.open, addr, id); err != nil {
 			c.close()
 			f.fail(err)
 			if now, _ := f.find.primary(); now == addr {
@@ -107,6 +107,27 @@ func (f *fleet) write(id int64, pause time.Duration) {
 			f.wait(nil, pause)
 		}
 	}
+}
+
+// stays ends once the primary is another one than addr: a client gives up then what a frozen server never answers. It is the
+// connection's own.
+func (f *fleet) stays(addr string, c *conn) context.Context {
+	if c.stays == nil {
+		c.stays, c.end = context.WithCancel(f.ctx)
+		go func(ctx context.Context, end func()) {
+			for ctx.Err() == nil {
+				now, changed := f.find.primary()
+				if now != "" && now != addr {
+					end()
+				}
+				select {
+				case <-changed:
+				case <-ctx.Done():
+				}
+			}
+		}(c.stays, c.end)
+	}
+	return c.stays
 }
 
 // gate is what a client waits for before its next write; nil is nothing.
@@ -287,8 +308,10 @@ func (f *fleet) lost(addr string) (int, error) {
 
 // conn is a client's connection to the server it wrote to last.
 type conn struct {
-	addr string
-	db   *sql.DB
+	addr  string
+	db    *sql.DB
+	stays context.Context
+	end   context.CancelFunc
 }
 
 // insert writes one row. After an error it is the caller's to say whether the connection is still good.
@@ -308,6 +331,10 @@ func (c *conn) insert(ctx context.Context, open opener, addr string, id int64) e
 }
 
 func (c *conn) close() {
+	if c.end != nil {
+		c.end()
+		c.stays, c.end = nil, nil
+	}
 	if c.db != nil {
 		_ = c.db.Close() // of a broken connection: nothing to be done
 		c.db, c.addr = nil, ""
