@@ -24,8 +24,8 @@ import (
 // where processes share a machine, that is what a hand-over consists of.
 func shares(writers int) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
-		if _, err := exec.LookPath("perf"); err != nil {
-			t.Skip("needs perf, and the right to record all processes")
+		if said, err := exec.Command("perf", "record", "-q", "-e", "sched:sched_switch", "-a", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+			t.Skipf("needs perf, root, and `mount -t tracefs none /sys/kernel/tracing`: %v %s", err, bytes.TrimSpace(said))
 		}
 		wall := r.of("on the servers, seen from outside", "ms")
 		var all []map[string]time.Duration

@@ -99,16 +99,19 @@ func serviceIn(ctx context.Context, consul string, index uint64) (addr string, n
 	return addr, next, nil
 }
 
-// polled asks every 5 ms until ctx ends: for systems that tell nobody.
-func polled(ctx context.Context, ask func(context.Context) string) *board {
+// polled asks every server by itself whether it is the primary, every 5 ms until ctx ends: for systems that tell nobody. One that
+// does not answer keeps nobody from hearing another.
+func polled(ctx context.Context, addrs []string, isPrimary func(context.Context, int) bool) *board {
 	b := newBoard()
-	go func() {
-		for ctx.Err() == nil {
-			if addr := ask(ctx); addr != "" {
-				b.show(addr)
+	for i, addr := range addrs {
+		go func() {
+			for ctx.Err() == nil {
+				if isPrimary(ctx, i) {
+					b.show(addr)
+				}
+				time.Sleep(failedPause)
 			}
-			time.Sleep(failedPause)
-		}
-	}()
+		}()
+	}
 	return b
 }

@@ -253,40 +253,28 @@ func newGroup(t testing.TB, tuned bool, writers int) *group {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.end = cancel
 	var pools []*sql.DB
+	var addrs []string
 	for _, b := range g.all {
 		db, err := openBare(b.addr())
 		require.NoError(t, err)
 		db.SetMaxOpenConns(2)
-		pools = append(pools, db)
+		pools, addrs = append(pools, db), append(addrs, b.addr())
 		t.Cleanup(func() { db.Close() })
 	}
-	g.fleet = start(polled(ctx, func(ctx context.Context) string { return groupPrimary(ctx, pools) }), openBare, writers)
+	g.fleet = start(polled(ctx, addrs, func(ctx context.Context, i int) bool { return isGroupPrimary(ctx, pools[i]) }), openBare, writers)
 	t.Cleanup(func() { g.fleet.stop(); cancel() })
 	require.NoError(t, g.fleet.settle(time.Now(), time.Minute))
 	return g
 }
 
-// groupPrimary asks all members at once who is the primary; the answer of the first that knows counts.
-func groupPrimary(ctx context.Context, pools []*sql.DB) string {
+// isGroupPrimary reports whether a member says that it is the primary itself.
+func isGroupPrimary(ctx context.Context, db *sql.DB) bool {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	found := make(chan string, len(pools))
-	for _, db := range pools {
-		go func() {
-			var addr string
-			if db.QueryRowContext(ctx, "SELECT CONCAT('127.0.0.1:', m.MEMBER_PORT) FROM performance_schema.replication_group_members m WHERE m.MEMBER_ROLE='PRIMARY' "+
-				"AND m.MEMBER_STATE='ONLINE' AND (SELECT MEMBER_STATE FROM performance_schema.replication_group_members WHERE MEMBER_ID=@@server_uuid)='ONLINE'").Scan(&addr) != nil {
-				addr = ""
-			}
-			found <- addr
-		}()
-	}
-	for range pools {
-		if addr := <-found; addr != "" {
-			return addr
-		}
-	}
-	return ""
+	var n int
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM performance_schema.replication_group_members "+
+		"WHERE MEMBER_ROLE='PRIMARY' AND MEMBER_STATE='ONLINE' AND MEMBER_ID=@@server_uuid").Scan(&n)
+	return err == nil && n == 1
 }
 
 func (g *group) whole() {

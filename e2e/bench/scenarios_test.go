@@ -17,7 +17,7 @@ func scenarios() []scenario {
 		{"switchover-8", "planned switchover, 8 clients writing as fast as they are acknowledged", switchovers(8, 30, 60), "BENCH_ROUNDS"},
 		{"switchover-64", "planned switchover, 64 clients", switchovers(64, 80, 120), "BENCH_ROUNDS"},
 		{"switchover-0", "planned switchover, one client writing every 5 ms", switchovers(0, 0, 0), "BENCH_ROUNDS"},
-		{"switchover-8-cpu", "who has the CPUs between the last acknowledgement of the old primary and the first of the new one; needs perf and root", shares(8), "BENCH_ROUNDS"},
+		{"switchover-8-cpu", "who has the CPUs between the last acknowledgement of the old primary and the first of the new one; needs perf, root and tracefs", shares(8), "BENCH_ROUNDS"},
 		{"node-killed", "guard, agent and mysqld of the primary killed at once, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 10, 3400, killNode), "BENCH_ROUNDS"},
 		{"node-killed-lease-1s", "the same with a lease of 1 s", failovers(lease(time.Second, 3), 8, 10, 1400, killNode), "BENCH_ROUNDS"},
 		{"mysqld-killed", "mysqld of the primary killed, its agent lives, 8 clients", failovers(lease(3*time.Second, 3), 8, 12, 350, killMysqld), "BENCH_ROUNDS"},
