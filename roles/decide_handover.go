@@ -114,7 +114,7 @@ func prepareOffer(f Facts) (Step, bool) {
 	if c.Drained != p.Seq {
 		return throttle(min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost), p.To)
 	}
-	if i, some := behind(f); some && p.DrainedFor < companyLimit {
+	if i, some := behind(f); some && p.DrainedFor < companyLimit && p.Throttled <= throttleLimit {
 		return throttle(throttleFirst, i)
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true

@@ -183,9 +183,12 @@ func TestWritesAreSlowedDownForTheChained(t *testing.T) {
 		change func(*roles.Facts, *roles.Node)
 		slows  bool
 	}{
-		"behind":                     {func(*roles.Facts, *roles.Node) {}, true},
-		"for a while":                {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 1900 * time.Millisecond }, true},
-		"for long":                   {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 2 * time.Second }, false},
+		"behind":      {func(*roles.Facts, *roles.Node) {}, true},
+		"for a while": {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 1900 * time.Millisecond }, true},
+		"for long":    {func(f *roles.Facts, _ *roles.Node) { f.Handing.DrainedFor = 2 * time.Second }, false},
+		"the throttle has had its time": {func(f *roles.Facts, _ *roles.Node) {
+			f.Handing.DrainedFor, f.Handing.Throttled = time.Second, 13*time.Second
+		}, false},
 		"drained":                    {func(_ *roles.Facts, n *roles.Node) { n.Drained = 7 }, false},
 		"drained in an earlier plan": {func(_ *roles.Facts, n *roles.Node) { n.Drained = 6 }, true},
 		"far behind":                 {func(_ *roles.Facts, n *roles.Node) { n.Caught = false }, false},
@@ -201,7 +204,10 @@ func TestWritesAreSlowedDownForTheChained(t *testing.T) {
 		d := roles.Decide(roles.Primary, f)
 		require.Equal(t, tc.slows, does(d, roles.Throttle), "%s: %s", name, d.Why)
 		require.Equal(t, !tc.slows, does(d, roles.MakeOffer), "%s: %s", name, d.Why)
-		f.Handing.Throttled, f.Throttle = 4*time.Second, 80*time.Millisecond
+		f.Handing.Throttled, f.Throttle = max(f.Handing.Throttled, 4*time.Second), 80*time.Millisecond
+		if f.Handing.Throttled > 12*time.Second {
+			f.Throttle = 0 // it has been taken off
+		}
 		d = roles.Decide(roles.Primary, f)
 		require.False(t, does(d, roles.Throttle), "%s: %s, as strongly as before", name, d.Why)
 		require.Equal(t, !tc.slows, does(d, roles.MakeOffer), "%s: %s", name, d.Why)
