@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,13 @@ func (s *stand) calm(r *result) (harness.Document, bool) {
 		s.fleet.resume()
 	}
 	return d, ok
+}
+
+// again lets the clients write on, until they are at it.
+func again(t testing.TB, f *fleet) {
+	f.resume()
+	require.NoError(t, f.settle(time.Now(), time.Minute))
+	time.Sleep(underWay)
 }
 
 // rest stops the clients and waits until the cluster is whole and equal.

@@ -70,13 +70,6 @@ func same(primary *bare, all []*bare) {
 	}
 }
 
-// again lets the clients write on, until they are at it.
-func again(t testing.TB, f *fleet) {
-	f.resume()
-	require.NoError(t, f.settle(time.Now(), time.Minute))
-	time.Sleep(underWay)
-}
-
 const received = "SELECT CONCAT(@@GLOBAL.gtid_executed, IF(@@GLOBAL.gtid_executed='', '', ','), RECEIVED_TRANSACTION_SET) " +
 	"FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME=''"
 
