@@ -54,3 +54,17 @@ func TestAThrottleIsTakenOff(t *testing.T) {
 	require.Zero(t, f.commitDelay())
 	require.Zero(t, f.throttle)
 }
+
+// From the first time the candidate is drained on, the others have some time to become so too, whatever it says later.
+func TestTheTimeSinceTheCandidateWasDrainedIsNoted(t *testing.T) {
+	a := &Agent{handing: &handing{Handover: roles.Handover{To: "b", Seq: 7}, since: time.Second}}
+	noted := func(drained uint64, now time.Duration) time.Duration {
+		f := roles.Facts{View: roles.View{Nodes: map[roles.Inc]roles.Node{"b": {Drained: drained}}}}
+		a.noteHandover(&f, now)
+		return f.Handing.DrainedFor
+	}
+	require.Zero(t, noted(0, 2*time.Second))
+	require.Zero(t, noted(6, 3*time.Second), "in an earlier hand-over")
+	require.Positive(t, noted(7, 4*time.Second))
+	require.Equal(t, 2*time.Second, noted(0, 6*time.Second))
+}
