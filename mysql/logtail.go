@@ -83,8 +83,8 @@ func StartTail(st LogState, held gtid.Set) (*Tail, error) {
 			break
 		}
 	}
-	for {
-		next, err := t.log.Next(t.at)
+	for scan := t.log.Scan(t.at); ; {
+		next, err := scan.Next()
 		if err != nil || !held.Contains(next.GTID) || !st.Executed.Contains(next.GTID) {
 			return t, nil // an error comes again when it is asked for the next piece
 		}
@@ -129,8 +129,9 @@ func (t *Tail) Next(st LogState, maxBytes int64) (p Piece, some bool, err error)
 	for {
 		p = Piece{File: t.File(), Start: t.at, End: t.at, Before: t.before}
 		ended := false
+		scan := t.log.Scan(p.End) // it begins after the look that st is of
 		for p.End-p.Start < maxBytes {
-			next, err := t.log.Next(p.End)
+			next, err := scan.Next()
 			if errors.Is(err, io.EOF) || errors.Is(err, binlog.ErrTorn) { // torn: the server is writing it, so it is not committed
 				ended = true
 				break
@@ -174,7 +175,7 @@ func (t *Tail) advance(st LogState) (bool, error) {
 		return false, nil
 	}
 	// It may have grown between the look at it and the look at the index: whoever begins a new file has ended this one.
-	if _, err := t.log.Next(t.at); !errors.Is(err, io.EOF) {
+	if _, err := t.log.Scan(t.at).Next(); !errors.Is(err, io.EOF) {
 		return err == nil, err
 	}
 	err := t.open(st.Files[i+1], st.Purged)

@@ -40,9 +40,9 @@ func TestFileFindsTransactions(t *testing.T) {
 		m := logOf(checksum, 3, inUse)
 		f := open(t, m.Bytes())
 		require.True(t, f.Previous.IsEmpty())
-		at := f.First
+		at, scan := f.First, f.Scan(f.First)
 		for i := range 3 {
-			x, err := f.Next(at)
+			x, err := scan.Next()
 			require.NoError(t, err)
 			require.Equal(t, fmt.Sprintf("%s:%d", someServer, i+1), x.GTID.String())
 			require.Equal(t, first.Add(time.Duration(i)*time.Second), x.Committed)
@@ -50,9 +50,9 @@ func TestFileFindsTransactions(t *testing.T) {
 			at = x.End
 		}
 		require.EqualValues(t, m.Len(), at)
-		_, err := f.Next(at)
+		_, err := scan.Next()
 		require.ErrorIs(t, err, io.EOF)
-		_, err = f.Next(f.First + headerSize)
+		_, err = f.Scan(f.First + headerSize).Next()
 		require.ErrorIs(t, err, ErrDamaged, "not the beginning of an event")
 	}
 }
@@ -99,7 +99,7 @@ func TestCopyAndFilter(t *testing.T) {
 	for _, checksum := range []bool{true, false} {
 		m := logOf(checksum, 5, inUse)
 		f := open(t, m.Bytes())
-		second, err := f.Next(must(t, f, f.First).End)
+		second, err := f.Scan(must(t, f, f.First).End).Next()
 		require.NoError(t, err)
 		fourth := must(t, f, must(t, f, second.End).End)
 		var piece bytes.Buffer
@@ -125,7 +125,7 @@ func TestCopyAndFilter(t *testing.T) {
 
 func must(t *testing.T, f *File, at int64) Transaction {
 	t.Helper()
-	x, err := f.Next(at)
+	x, err := f.Scan(at).Next()
 	require.NoError(t, err)
 	return x
 }
@@ -176,7 +176,7 @@ func TestRefused(t *testing.T) {
 	end := int64(m.Len())
 	m.Event(typeAnonymousGTID, 0, binlogtest.GTIDBody(1, 1, 0, 100))
 	f := open(t, m.Bytes())
-	_, err = f.Next(end)
+	_, err = f.Scan(end).Next()
 	require.ErrorIs(t, err, ErrNoGTID)
 	_, err = Filter(io.Discard, bytes.NewReader(m.Bytes()), func(Transaction) (bool, error) { return true, nil })
 	require.ErrorIs(t, err, ErrNoGTID)
@@ -194,7 +194,7 @@ func FuzzFilter(f *testing.F) {
 		})
 		if file, err := Open(bytes.NewReader(data)); err == nil {
 			for at, i := file.First, 0; i < 100; i++ {
-				x, err := file.Next(at)
+				x, err := file.Scan(at).Next()
 				if err != nil {
 					break
 				}
@@ -224,4 +224,85 @@ func FuzzLead(f *testing.F) {
 		}
 		_, _ = parsePrevious(body)
 	})
+}
+
+// mixed is a file larger than what is read at a time, with transactions that are larger than that themselves.
+func mixed(checksum bool, count int) *binlogtest.Maker {
+	m := &binlogtest.Maker{Checksum: checksum}
+	m.Begin(0, make([]byte, 8))
+	for i := range count {
+		size := 100 + 37*i%900
+		if i%50 == 49 {
+			size = largestKnown + i
+		}
+		m.Transaction(i+1, first.Add(time.Duration(i)*time.Second), size)
+	}
+	return m
+}
+
+func TestLongerThanABuffer(t *testing.T) {
+	const count = 400
+	for _, checksum := range []bool{true, false} {
+		m := mixed(checksum, count)
+		f := open(t, m.Bytes())
+		scan, at := f.Scan(f.First), f.First
+		for i := range count {
+			x, err := scan.Next()
+			require.NoError(t, err)
+			require.Equal(t, must(t, f, at), x, "read ahead or not")
+			require.Equal(t, fmt.Sprintf("%s:%d", someServer, i+1), x.GTID.String())
+			at = x.End
+		}
+		_, err := scan.Next()
+		require.ErrorIs(t, err, io.EOF)
+		require.EqualValues(t, m.Len(), at)
+
+		var piece bytes.Buffer
+		require.NoError(t, f.Copy(&piece, f.First, at))
+		require.Equal(t, m.Bytes(), piece.Bytes())
+		if checksum { // the last one is large
+			bad := bytes.Clone(m.Bytes())
+			bad[len(bad)-1000] ^= 1
+			require.ErrorIs(t, open(t, bad).Copy(io.Discard, f.First, at), ErrDamaged)
+			require.ErrorIs(t, open(t, bad[:len(bad)-1000]).Copy(io.Discard, f.First, at), ErrTorn)
+		}
+	}
+}
+
+// reads counts how often a file is read.
+type reads struct {
+	io.ReaderAt
+	n int
+}
+
+func (r *reads) ReadAt(b []byte, at int64) (int, error) {
+	r.n++
+	return r.ReaderAt.ReadAt(b, at)
+}
+
+// TestCheap: the primary reads everything that is committed, all the time, on the machine that commits it.
+func TestCheap(t *testing.T) {
+	m := logOf(true, 1000, 0)
+	file := &reads{ReaderAt: bytes.NewReader(m.Bytes())}
+	f, err := Open(file)
+	require.NoError(t, err)
+	file.n = 0
+	scan := testing.AllocsPerRun(1, func() {
+		s := f.Scan(f.First)
+		for range 1000 {
+			if _, err := s.Next(); err != nil {
+				panic(err)
+			}
+		}
+	})
+	buffers := m.Len()/largestKnown + 2
+	require.LessOrEqual(t, file.n, 2*buffers, "reads of the file, in two rounds") // it read it three times for every transaction
+	require.LessOrEqual(t, scan, 1000*3.0+10, "allocations, of which those of a GTID set remain")
+	file.n = 0
+	require.LessOrEqual(t, testing.AllocsPerRun(1, func() {
+		if err := f.Copy(io.Discard, f.First, int64(m.Len())); err != nil {
+			panic(err)
+		}
+	}), 10.0, "allocations")
+	require.LessOrEqual(t, file.n, 2*buffers)
 }

@@ -2,7 +2,6 @@ package binlog
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -17,16 +16,16 @@ func (f *File) Copy(w io.Writer, start, end int64) error {
 	if _, err := w.Write(f.lead); err != nil {
 		return err
 	}
-	p := &pipe{r: bufio.NewReaderSize(io.NewSectionReader(f.r, start, end-start), 64<<10), f: f.f}
+	p := &pipe{r: bufio.NewReaderSize(io.NewSectionReader(f.r, start, end-start), largestKnown), f: f.f}
 	for at := start; at < end; {
-		h, b, err := p.header()
+		h, err := peekHeader(p.r)
 		if err != nil {
 			return fmt.Errorf("at byte %d: %w", at, torn(err))
 		}
 		if at+h.size > end {
 			return fmt.Errorf("%w: at byte %d an event reaches beyond the transactions", ErrDamaged, at)
 		}
-		if err := p.pass(w, h, b); err != nil {
+		if err := p.pass(w, h); err != nil {
 			return fmt.Errorf("at byte %d: %w", at, err)
 		}
 		at += h.size
@@ -38,13 +37,13 @@ func (f *File) Copy(w io.Writer, start, end int64) error {
 // is asked about each of them in order; an error of it ends the work. Offsets of the transactions are those in r. Every
 // checksum is verified, also of what is left out. It returns how many transactions were written.
 func Filter(w io.Writer, r io.Reader, keep func(Transaction) (bool, error)) (written int, err error) {
-	p := &pipe{r: bufio.NewReaderSize(r, 64<<10)}
+	p := &pipe{r: bufio.NewReaderSize(r, largestKnown)}
 	at, err := p.begin(w)
 	if err != nil {
 		return 0, err
 	}
 	for {
-		h, b, err := p.header()
+		h, err := peekHeader(p.r)
 		if errors.Is(err, io.EOF) {
 			return written, nil
 		}
@@ -53,17 +52,17 @@ func Filter(w io.Writer, r io.Reader, keep func(Transaction) (bool, error)) (wri
 		}
 		switch h.kind {
 		case typePreviousGTIDs:
-			if err := p.pass(w, h, b); err != nil {
+			if err := p.pass(w, h); err != nil {
 				return written, fmt.Errorf("at byte %d: %w", at, err)
 			}
 			at += h.size
 		case typeRotate, typeStop:
-			if err := p.pass(io.Discard, h, b); err != nil {
+			if err := p.pass(io.Discard, h); err != nil {
 				return written, fmt.Errorf("at byte %d: %w", at, err)
 			}
 			at += h.size
 		case typeGTID, typeTaggedGTID:
-			t, yes, err := p.transaction(w, at, h, b, keep)
+			t, yes, err := p.transaction(w, at, h, keep)
 			if err != nil {
 				return written, fmt.Errorf("at byte %d: %w", at, err)
 			}
@@ -94,11 +93,7 @@ func (p *pipe) begin(w io.Writer) (at int64, err error) {
 	if err := checkMagic(magic); err != nil {
 		return 0, err
 	}
-	h, b, err := p.header()
-	if err != nil {
-		return 0, torn(err)
-	}
-	raw, err := h.whole(b, p.r)
+	raw, err := event(p.r)
 	if err != nil {
 		return 0, err
 	}
@@ -111,9 +106,9 @@ func (p *pipe) begin(w io.Writer) (at int64, err error) {
 	return int64(len(magic) + len(raw)), nil
 }
 
-// transaction passes one on, or over, from its first event, whose header has been read.
-func (p *pipe) transaction(w io.Writer, at int64, h header, b []byte, keep func(Transaction) (bool, error)) (t Transaction, yes bool, err error) {
-	raw, err := h.whole(b, p.r)
+// transaction passes one on, or over, from its first event, whose header has been peeked at.
+func (p *pipe) transaction(w io.Writer, at int64, h header, keep func(Transaction) (bool, error)) (t Transaction, yes bool, err error) {
+	raw, err := h.take(p.r)
 	if err != nil {
 		return t, false, err
 	}
@@ -136,55 +131,59 @@ func (p *pipe) transaction(w io.Writer, at int64, h header, b []byte, keep func(
 		return t, yes, err
 	}
 	for left := l.length - h.size; left > 0; {
-		if h, b, err = p.header(); err != nil {
+		if h, err = peekHeader(p.r); err != nil {
 			return t, yes, torn(err)
 		}
 		if left -= h.size; left < 0 {
 			return t, yes, fmt.Errorf("%w: an event reaches beyond its transaction", ErrDamaged)
 		}
-		if err := p.pass(w, h, b); err != nil {
+		if err := p.pass(w, h); err != nil {
 			return t, yes, err
 		}
 	}
 	return t, yes, nil
 }
 
-// header reads the next header; io.EOF if there is none.
-func (p *pipe) header() (header, []byte, error) {
-	b := make([]byte, headerSize)
-	if _, err := io.ReadFull(p.r, b); err != nil {
-		return header{}, nil, err
-	}
-	h, err := parseHeader(b)
-	return h, b, err
-}
-
-// pass moves one event, whatever its size, without holding it in memory.
-func (p *pipe) pass(w io.Writer, h header, b []byte) error {
-	if !p.f.checksum {
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		_, err := io.CopyN(w, p.r, h.size-headerSize)
-		return torn(err)
-	}
-	if h.size < headerSize+checksumSize {
+// pass moves one event, whatever its size: a large one is not held in memory.
+func (p *pipe) pass(w io.Writer, h header) error {
+	if p.f.checksum && h.size < headerSize+checksumSize {
 		return fmt.Errorf("%w: no room for a checksum", ErrDamaged)
 	}
-	sum := crc32.NewIEEE()
-	both := io.MultiWriter(w, sum)
-	if _, err := both.Write(b); err != nil {
+	if h.size > int64(p.r.Size()) {
+		return p.stream(w, h)
+	}
+	b, err := p.r.Peek(int(h.size))
+	if err != nil {
+		return torn(err)
+	}
+	if p.f.checksum {
+		if err := verify(b); err != nil {
+			return err
+		}
+	}
+	if _, err := w.Write(b); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(both, p.r, h.size-headerSize-checksumSize); err != nil {
+	_, err = p.r.Discard(len(b))
+	return err
+}
+
+// stream moves an event that is larger than what is read at a time.
+func (p *pipe) stream(w io.Writer, h header) error {
+	if !p.f.checksum {
+		_, err := io.CopyN(w, p.r, h.size)
+		return torn(err)
+	}
+	sum := crc32.NewIEEE()
+	if _, err := io.CopyN(io.MultiWriter(w, sum), p.r, h.size-checksumSize); err != nil {
 		return torn(err)
 	}
 	tail := make([]byte, checksumSize)
 	if _, err := io.ReadFull(p.r, tail); err != nil {
 		return torn(err)
 	}
-	if got, want := sum.Sum32(), binary.LittleEndian.Uint32(tail); got != want {
-		return fmt.Errorf("%w: checksum %08x, the event says %08x", ErrDamaged, got, want)
+	if err := check(sum.Sum32(), tail); err != nil {
+		return err
 	}
 	_, err := w.Write(tail)
 	return err

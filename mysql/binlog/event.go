@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -41,7 +42,8 @@ const (
 const (
 	headerSize   = 19
 	checksumSize = 4
-	// largestKnown bounds the events that are read into memory, largestPrevious those with the GTIDs of many servers.
+	// largestKnown bounds the events that are read into memory, largestPrevious those with the GTIDs of many servers. As much as
+	// the first is read at a time.
 	largestKnown    = 64 << 10
 	largestPrevious = 64 << 20
 	// largestEvent is the most a server writes: max_allowed_packet is at most 1 GiB, and headers come on top.
@@ -121,7 +123,12 @@ func verify(event []byte) error {
 	if at < headerSize {
 		return fmt.Errorf("%w: no room for a checksum", ErrDamaged)
 	}
-	if got, want := crc32.ChecksumIEEE(event[:at]), binary.LittleEndian.Uint32(event[at:]); got != want {
+	return check(crc32.ChecksumIEEE(event[:at]), event[at:])
+}
+
+// check compares a checksum with the one an event ends with.
+func check(got uint32, tail []byte) error {
+	if want := binary.LittleEndian.Uint32(tail); got != want {
 		return fmt.Errorf("%w: checksum %08x, the event says %08x", ErrDamaged, got, want)
 	}
 	return nil
@@ -138,20 +145,48 @@ func (f format) body(event []byte) ([]byte, error) {
 	return event[headerSize : len(event)-checksumSize], nil
 }
 
-// whole reads an event that is looked into, whose header was read already.
-func (h header) whole(head []byte, r io.Reader) ([]byte, error) {
+// limit is how large an event that is looked into may be.
+func (h header) limit() error {
 	limit := int64(largestKnown)
 	if h.kind == typePreviousGTIDs {
 		limit = largestPrevious
 	}
 	if h.size > limit {
-		return nil, fmt.Errorf("%w: an event of type %d with %d bytes", ErrDamaged, h.kind, h.size)
+		return fmt.Errorf("%w: an event of type %d with %d bytes", ErrDamaged, h.kind, h.size)
 	}
-	b := bytes.NewBuffer(bytes.Clone(head)) // grows with what is there, not with what the header says
-	if _, err := io.CopyN(b, r, h.size-headerSize); err != nil {
+	return nil
+}
+
+// peekHeader reads the next header and leaves it where it is; io.EOF if there is none.
+func peekHeader(r *bufio.Reader) (header, error) {
+	b, err := r.Peek(headerSize)
+	if err != nil {
+		if len(b) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return header{}, err
+	}
+	return parseHeader(b)
+}
+
+// take reads a whole event that is looked into, whose header was peeked at. What it returns is overwritten with the next read.
+func (h header) take(r *bufio.Reader) ([]byte, error) {
+	if err := h.limit(); err != nil {
+		return nil, err
+	}
+	if h.size > int64(r.Size()) {
+		var b bytes.Buffer // grows with what is there, not with what the header says
+		if _, err := io.CopyN(&b, r, h.size); err != nil {
+			return nil, torn(err)
+		}
+		return b.Bytes(), nil
+	}
+	b, err := r.Peek(int(h.size))
+	if err != nil {
 		return nil, torn(err)
 	}
-	return b.Bytes(), nil
+	_, err = r.Discard(len(b))
+	return b, err
 }
 
 // torn turns an early end into ErrTorn.

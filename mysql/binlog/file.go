@@ -1,9 +1,11 @@
 package binlog
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -42,7 +44,8 @@ func Open(r io.ReaderAt) (*File, error) {
 		return nil, err
 	}
 	file := &File{r: r, First: int64(len(Magic))}
-	raw, err := file.event(file.First)
+	from := file.from(file.First)
+	raw, err := event(from)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func Open(r io.ReaderAt) (*File, error) {
 	}
 	file.First += int64(len(raw))
 	file.lead = slices.Concat(magic, file.f.raw)
-	if raw, err = file.event(file.First); err != nil {
+	if raw, err = event(from); err != nil {
 		return nil, err
 	}
 	if raw[4] != typePreviousGTIDs {
@@ -69,35 +72,40 @@ func Open(r io.ReaderAt) (*File, error) {
 	return file, nil
 }
 
-// header reads the header at an offset; io.EOF if the file ends exactly there.
-func (f *File) header(at int64) (header, []byte, error) {
-	b := make([]byte, headerSize)
-	n, err := f.r.ReadAt(b, at)
-	if n == 0 && errors.Is(err, io.EOF) {
-		return header{}, nil, io.EOF
-	}
-	if n < len(b) {
-		return header{}, nil, torn(err)
-	}
-	h, err := parseHeader(b)
-	return h, b, err
-}
-
-// event reads a whole event of one of the kinds that are looked into.
-func (f *File) event(at int64) ([]byte, error) {
-	h, head, err := f.header(at)
+// event reads the next event, one of the kinds that are looked into.
+func event(r *bufio.Reader) ([]byte, error) {
+	h, err := peekHeader(r)
 	if err != nil {
 		return nil, torn(err)
 	}
-	return h.whole(head, io.NewSectionReader(f.r, at+headerSize, h.size-headerSize))
+	return h.take(r)
 }
 
-// Next returns the transaction that begins at an offset: First, or the End of another one. It is io.EOF when there is
-// none, because the file ends there, for now or for good. Only its first event is read; nothing is said about whether the
-// rest is there already.
-func (f *File) Next(at int64) (Transaction, error) {
-	h, _, err := f.header(at)
+// from reads the file from an offset on.
+func (f *File) from(at int64) *bufio.Reader {
+	return bufio.NewReaderSize(io.NewSectionReader(f.r, at, math.MaxInt64-at), largestKnown)
+}
+
+// Scan walks through a file, transaction by transaction. It belongs to one goroutine.
+type Scan struct {
+	f  *File
+	r  *bufio.Reader
+	at int64
+}
+
+// Scan begins with the transaction at an offset: First, or the End of another one. It reads ahead: of what was being written
+// when it began it may give something that the file does not say any more when it ends. Whoever believes only in transactions
+// that were committed before it began is right about them.
+func (f *File) Scan(at int64) *Scan { return &Scan{f: f, r: f.from(at), at: at} }
+
+// Next returns the next transaction. It is io.EOF when there is none, because the file ends there, for now or for good.
+// Only its first event is read; nothing is said about whether the rest is there already. A scan ends with its first error.
+func (s *Scan) Next() (Transaction, error) {
+	h, err := peekHeader(s.r)
 	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			err = torn(err)
+		}
 		return Transaction{}, err
 	}
 	switch h.kind {
@@ -105,24 +113,36 @@ func (f *File) Next(at int64) (Transaction, error) {
 		return Transaction{}, io.EOF
 	case typeGTID, typeTaggedGTID:
 	case typeAnonymousGTID:
-		return Transaction{}, fmt.Errorf("at byte %d: %w", at, ErrNoGTID)
+		return Transaction{}, fmt.Errorf("at byte %d: %w", s.at, ErrNoGTID)
 	default:
-		return Transaction{}, fmt.Errorf("%w: at byte %d an event of type %d instead of a transaction", ErrDamaged, at, h.kind)
+		return Transaction{}, fmt.Errorf("%w: at byte %d an event of type %d instead of a transaction", ErrDamaged, s.at, h.kind)
 	}
-	raw, err := f.event(at)
+	raw, err := h.take(s.r)
 	if err != nil {
 		return Transaction{}, err
 	}
-	body, err := f.f.body(raw)
+	body, err := s.f.f.body(raw)
 	if err != nil {
-		return Transaction{}, fmt.Errorf("at byte %d: %w", at, err)
+		return Transaction{}, fmt.Errorf("at byte %d: %w", s.at, err)
 	}
 	l, err := parseLead(h.kind, body)
 	if err != nil {
-		return Transaction{}, fmt.Errorf("at byte %d: %w", at, err)
+		return Transaction{}, fmt.Errorf("at byte %d: %w", s.at, err)
 	}
-	if l.length < int64(len(raw)) || l.length > 1<<62 {
-		return Transaction{}, fmt.Errorf("%w: at byte %d a transaction of %d bytes", ErrDamaged, at, l.length)
+	if l.length < h.size || l.length > 1<<62 {
+		return Transaction{}, fmt.Errorf("%w: at byte %d a transaction of %d bytes", ErrDamaged, s.at, l.length)
 	}
-	return Transaction{GTID: l.gtid, Committed: l.committed, Start: at, End: at + l.length}, nil
+	t := Transaction{GTID: l.gtid, Committed: l.committed, Start: s.at, End: s.at + l.length}
+	return t, s.skip(t.End, l.length-h.size)
+}
+
+// skip goes to an offset so many bytes ahead, without reading what lies between.
+func (s *Scan) skip(to, by int64) error {
+	s.at = to
+	if by > int64(s.r.Buffered()) {
+		s.r.Reset(io.NewSectionReader(s.f.r, to, math.MaxInt64-to))
+		return nil
+	}
+	_, err := s.r.Discard(int(by))
+	return err
 }
