@@ -85,7 +85,8 @@ func switchover(f Facts, r Request) (Step, bool) {
 }
 
 // prepareOffer waits, within limits, until the candidate and those chained to it are ready, and then ends the writes. What
-// the candidate still has to apply then is time without writes, so a candidate that cannot keep up is given it beforehand.
+// the candidate still has to apply then is time without writes, so a candidate that cannot keep up is given it beforehand. So
+// is what a commit that is slowed down has still to wait: those that wait longest end before.
 func prepareOffer(f Facts) (Step, bool) {
 	p, c := f.Handing, f.View.Nodes[f.Handing.To]
 	drop := func(why string) (Step, bool) {
@@ -111,13 +112,22 @@ func prepareOffer(f Facts) (Step, bool) {
 	throttle := func(delay time.Duration, slow Inc) (Step, bool) {
 		return Step{Op: Throttle, Node: p.To, Delay: delay, Why: "slowing the writes down until " + slow.Name() + " has applied what it received"}, f.Throttle < delay
 	}
+	if strongest := throttleAfter(p.Throttled - p.DrainedFor); p.DrainedFor > 0 && p.DrainedFor <= strongest && strongest > throttleFirst {
+		gentle := max(strongest/throttleEase, throttleFirst)
+		return Step{Op: Throttle, Node: p.To, Delay: gentle, Why: "letting the writes go on that are slowed down most, before they end"}, f.Throttle > gentle
+	}
 	if c.Drained != p.Seq {
-		return throttle(min(throttleFirst<<min(p.Throttled/throttleStep, 8), throttleMost), p.To)
+		return throttle(throttleAfter(p.Throttled), p.To)
 	}
 	if i, some := behind(f); some && p.DrainedFor < companyLimit && p.Throttled <= throttleLimit {
 		return throttle(throttleFirst, i)
 	}
 	return Step{Op: MakeOffer, Node: p.To, Why: p.To.Name() + " is ready: ending writes here"}, true
+}
+
+// throttleAfter is the delay put on commits that have been slowed down for so long.
+func throttleAfter(since time.Duration) time.Duration {
+	return min(throttleFirst<<min(max(since, 0)/throttleStep, 8), throttleMost)
 }
 
 // behind is a node chained to the candidate that has much left to apply, and may get there in time.

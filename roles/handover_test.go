@@ -177,6 +177,38 @@ func TestWritesAreSlowedDownForACandidateThatIsBehind(t *testing.T) {
 	require.True(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer))
 }
 
+// A commit that waits for the throttle holds up the end of the writes: the throttle is mostly off when they end.
+func TestTheThrottleEasesBeforeTheOffer(t *testing.T) {
+	at := func(drainedFor, throttle time.Duration) (roles.Decision, roles.Facts) {
+		f := planned() // drained
+		f.Handing.Throttled, f.Handing.DrainedFor, f.Throttle = 900*time.Millisecond+drainedFor, drainedFor, throttle
+		return roles.Decide(roles.Primary, f), f
+	}
+	d, _ := at(1, 40*time.Millisecond)
+	require.True(t, does(d, roles.Throttle), d.Why)
+	require.Equal(t, 10*time.Millisecond, d.Steps[0].Delay)
+	d, f := at(30*time.Millisecond, 10*time.Millisecond)
+	require.Empty(t, d.Steps, "commits wait that were slowed down before")
+	n := f.View.Nodes[peer]
+	n.Drained = 0
+	f.View.Nodes[peer] = n
+	require.Empty(t, roles.Decide(roles.Primary, f).Steps, "a few transactions more do not undo it")
+	d, _ = at(41*time.Millisecond, 10*time.Millisecond)
+	require.True(t, does(d, roles.MakeOffer), d.Why)
+
+	f.Handing.DrainedFor = 41 * time.Millisecond
+	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.Throttle), "it fell behind for good: %s", d.Why)
+	require.Equal(t, 40*time.Millisecond, d.Steps[0].Delay)
+	f.View.Nodes[peer] = roles.Node{}
+	d = roles.Decide(roles.Primary, f)
+	require.True(t, does(d, roles.DropHandover), d.Why)
+
+	f = planned()
+	f.Handing.Throttled, f.Handing.DrainedFor, f.Throttle = 200*time.Millisecond, 1, 5*time.Millisecond
+	require.True(t, does(roles.Decide(roles.Primary, f), roles.MakeOffer), "the first delay is short enough")
+}
+
 // Those who will acknowledge shall have little to apply as well; the hand-over goes well without.
 func TestWritesAreSlowedDownForTheChained(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -38,7 +38,7 @@ func setUp(t testing.TB, o harness.Options, writers int) *stand {
 	require.NoError(t, makeTable(open, d.Node(d.Primary).MySQL))
 	ctx, cancel := context.WithCancel(context.Background())
 	s.end = cancel
-	s.fleet = start(inConsul(ctx, d.Consul), open, writers)
+	s.fleet = start(inConsul(ctx, http.DefaultClient, d.Consul), open, writers)
 	t.Cleanup(func() { s.fleet.stop(); cancel() })
 	require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
 	return s

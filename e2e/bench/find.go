@@ -45,12 +45,12 @@ func (b *board) show(addr string) {
 }
 
 // inConsul follows the service mysql-primary by blocking queries, one for the whole application, until ctx ends.
-func inConsul(ctx context.Context, consul string) *board {
+func inConsul(ctx context.Context, client *http.Client, consul string) *board {
 	b := newBoard()
 	go func() {
 		index := uint64(0)
 		for ctx.Err() == nil {
-			addr, next, err := serviceIn(ctx, consul, index)
+			addr, next, err := serviceIn(ctx, client, consul, index)
 			if err != nil {
 				index = 0
 				time.Sleep(failedPause)
@@ -64,7 +64,7 @@ func inConsul(ctx context.Context, consul string) *board {
 }
 
 // serviceIn waits for a change of the service since index, half a minute at most.
-func serviceIn(ctx context.Context, consul string, index uint64) (addr string, next uint64, err error) {
+func serviceIn(ctx context.Context, client *http.Client, consul string, index uint64) (addr string, next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	url := fmt.Sprintf("http://%s/v1/health/service/mysql-primary?passing=1&wait=30s&index=%d", consul, index)
@@ -72,7 +72,7 @@ func serviceIn(ctx context.Context, consul string, index uint64) (addr string, n
 	if err != nil {
 		return "", 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", 0, err
 	}

@@ -24,6 +24,7 @@ func scenarios() []scenario {
 		{"mysqld-killed-64", "the same with 64 clients", failovers(lease(3*time.Second, 3), 64, 8, 0, killMysqld), "BENCH_ROUNDS"},
 		{"node-frozen", "guard, agent and mysqld of the primary stopped, resumed after the failover, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 8, 3400, freezeNode), "BENCH_ROUNDS"},
 		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode), "BENCH_ROUNDS"},
+		{"partition", "links of the primary cut in network namespaces, lease 3 s, 8 clients: to everything, to Consul only, to its replicas only (for 5 s; nobody fails over for that); needs root, ip, nft and tc", partitions, "BENCH_ROUNDS"},
 		{"lagging", "every replica has a minute of relay log to apply: a switchover and a failover then, 8 clients", lagging, "BENCH_LAG (1m), BENCH_ROUNDS (3 of each)"},
 		{"steady", "what watching costs: throughput in turns with and without, memory, CPU, requests to Consul", steady, "BENCH_ROUNDS (10 pairs)"},
 		{"throughput", "what we cost: sysbench at our cluster, and at the same three servers with the same option files and semi-synchronous replication but neither agent nor guard; ABBA", throughput, "BENCH_ROUNDS (8 pairs), BENCH_WINDOW (20s for each load); sysbench is installed if apt has it"},

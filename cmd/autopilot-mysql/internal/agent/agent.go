@@ -24,10 +24,15 @@ import (
 
 // Times of the loop.
 const (
-	// tick is how often a node looks at itself when nothing wakes it.
+	// tick is how often a node looks at itself when nothing wakes it, while it has something to do or to wait for.
 	tick = 250 * time.Millisecond
+	// calmTick is the same while all is well and nothing is to be done. A look wakes this program and mysqld, which costs both
+	// some milliseconds of CPU time on a busy machine; what a look finds, first thing, is looked at every tick then.
+	calmTick = 500 * time.Millisecond
 	// handoverTick is the same while this node takes part in a hand-over, in which each waits for what the others notice.
 	handoverTick = 25 * time.Millisecond
+	// spareTick is the same while all that is left to do in it is to see that somebody has taken the lock.
+	spareTick = 50 * time.Millisecond
 	// heartbeat is how often an idle source sends a packet to its receivers.
 	heartbeat = 500 * time.Millisecond
 	// stepTimeout bounds one step that has no narrower limit of its own.
@@ -120,6 +125,7 @@ type Agent struct {
 	noDrain     uint64
 	markerAt    time.Duration
 	openTerm    uint64
+	calm        bool // the last look found nothing to do
 	held        bool // a failover of this node is held back, and that has been logged
 	status      mysql.Status
 
@@ -301,14 +307,40 @@ func (a *Agent) loop(ctx context.Context) (int, string) {
 
 // pace is how soon to look again when nothing wakes the loop. Without Consul a hand-over does not get on.
 func (a *Agent) pace() time.Duration {
+	if a.watch.spare.Load() {
+		return spareTick
+	}
 	if a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil) {
 		return handoverTick
+	}
+	if a.calm {
+		return calmTick
 	}
 	return tick
 }
 
+// isCalm tells whether a look found nothing to do, and nothing that may soon be something to do.
+func isCalm(f roles.Facts, d roles.Decision) bool {
+	m := f.MySQL
+	follows := m.Receiver == roles.On && m.Applier == roles.On && m.Caught
+	return d.Event == "" && len(d.Steps) == 0 && f.View.OK && f.LeaderFree == 0 && len(f.View.Requests) == 0 && f.Busy == "" && !f.Stop && f.Disk.Unfit == "" &&
+		m.Ready && m.Trouble == "" && m.Stuck == 0 && f.Waiting == 0 && len(f.Silent) == 0 && (f.Lease.Held || follows)
+}
+
+// waitsForLock tells whether a hand-over has come so far that whoever takes over has everything: the primary has offered the
+// term, or this node receives from the candidate and has seen the offer. Looking again and again at one's mysqld then takes
+// time from the one node that everybody waits for, when they share a machine.
+func (a *Agent) waitsForLock(v roles.View) bool {
+	if h := a.handing; h != nil {
+		return h.Offer != nil
+	}
+	h := v.Nodes[v.Sync.Primary].Handover
+	return a.chained != nil && h != nil && h.Offer != nil
+}
+
 // turn observes, decides, and acts once. again is true when something changed that may call for the next thing at once.
 func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
+	a.calm = false
 	again, end = a.settle(ctx)
 	if end != nil {
 		return false, end
@@ -341,6 +373,8 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 	a.serveRequests(ctx, f)
 	a.rotate(ctx, f)
 	a.rememberWaiting(f, d.Why)
+	a.watch.spare.Store(a.waitsForLock(f.View))
+	a.calm = !again && isCalm(f, d)
 	if a.stop.Load() {
 		return again, a.stopped(ctx, f)
 	}

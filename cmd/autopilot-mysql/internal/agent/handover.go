@@ -175,6 +175,7 @@ func (a *Agent) makeOffer(ctx context.Context, f roles.Facts) error {
 	}
 	a.throttle = 0
 	a.handing.Offer, a.handing.held = &roles.Offer{GTID: history, Ver: a.leading.Ver, At: at.UTC(), Done: time.Now().UTC()}, now
+	a.watch.spare.Store(true) // the offer itself is no news here
 	if err := a.record.write(ctx, a.ownRecord(f)); err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/cluster"
@@ -43,6 +44,17 @@ type watch struct {
 	free   time.Duration // since when the lock has been seen free; 0: held
 	back   time.Duration // since when reads succeed again after an outage; 0: there was none
 	news   bell          // rung with every view
+
+	// spare is set while this node waits for the lock or the record of the term to change, and for nothing else: changes of
+	// other records do not wake it then. Its next look by the clock sees them.
+	spare atomic.Bool
+	known settled // when the node was woken last
+}
+
+// settled is what a hand-over waits for.
+type settled struct {
+	leader roles.Leader
+	sync   uint64 // its version
 }
 
 // run follows the records until ctx ends.
@@ -58,8 +70,11 @@ func (w *watch) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		_, err = w.take(v, index, err) // an answer that cannot be read is a failure like no answer: it is not asked for at once again
-		w.wake()
+		view, err := w.take(v, index, err) // an answer that cannot be read is a failure like no answer: it is not asked for at once again
+		if now := (settled{view.Leader, view.Sync.Ver}); err != nil || now != w.known || !w.spare.Load() {
+			w.known = now
+			w.wake()
+		}
 		if err != nil {
 			pause(ctx, watchRetry)
 		}
