@@ -199,7 +199,7 @@ func (a *apart) promotion(term uint64) (p harness.Promotion) {
 	a.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		var keys []harness.Key
-		if b, err := a.get("/v1/kv/mysql/" + apartName + "/history/?recurse"); err == nil && json.Unmarshal(b, &keys) == nil {
+		if b, err := a.get("/v1/kv/mysql/" + apartName + "~history/?recurse"); err == nil && json.Unmarshal(b, &keys) == nil {
 			for _, k := range keys {
 				var e harness.Promotion
 				if json.Unmarshal(k.Value, &e) == nil && e.Kind == "promotion" && e.Term == term {

@@ -373,7 +373,8 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 	a.serveRequests(ctx, f)
 	a.rotate(ctx, f)
 	a.rememberWaiting(f, d.Why)
-	a.watch.spare.Store(a.waitsForLock(f.View))
+	spare := a.waitsForLock(f.View)
+	again = a.watch.spare.Swap(spare) && !spare || again // what changed meanwhile woke nobody
 	a.calm = !again && isCalm(f, d)
 	if a.stop.Load() {
 		return again, a.stopped(ctx, f)

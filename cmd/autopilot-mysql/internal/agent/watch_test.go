@@ -55,6 +55,36 @@ func TestWatchShowsAChangeAtOnce(t *testing.T) {
 	})
 }
 
+// Whoever has offered the term waits for the lock and the record of the term alone.
+func TestASparedNodeIsWokenByTheLockAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		woken := 0
+		w := newWatch(t, m)
+		w.wake = func() { woken++ }
+		synctest.Wait()
+		wakes := func(key string, record any) int {
+			before := woken
+			put(t, m, key, record)
+			return woken - before
+		}
+		inc := roles.NewInc("n1", 1, "11111111-1111-4111-8111-111111111111")
+		sync := roles.Sync{Term: 3, Primary: inc, Members: []roles.Inc{inc}}
+		require.Equal(t, 1, wakes(w.keys.Node(inc), roles.Node{Inc: inc, Name: "n1"}), "an ordinary one")
+		require.Equal(t, 1, wakes(w.keys.Sync(), sync))
+		w.spare.Store(true)
+		require.Zero(t, wakes(w.keys.Node(inc), roles.Node{Inc: inc, Name: "n1", Healthy: true}))
+		v, _, _, err := w.current(patience)
+		require.NoError(t, err)
+		require.True(t, v.Nodes[inc].Healthy, "it is known all the same")
+		sync.Term++
+		require.Equal(t, 1, wakes(w.keys.Sync(), sync))
+		require.Equal(t, 1, wakes(w.keys.Leader(), inc))
+		w.spare.Store(false)
+		require.Equal(t, 1, wakes(w.keys.Node(inc), roles.Node{Inc: inc, Name: "n1"}))
+	})
+}
+
 func TestWatchIsOnlyAMemoryAfterItsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := election.NewMemory()

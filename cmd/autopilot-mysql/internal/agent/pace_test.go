@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/autopilot-mysql/autopilot-mysql/mysql/gtid"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
+)
+
+// A calm node looks less often; whatever may soon be something to do is looked at every tick.
+func TestWhoIsCalm(t *testing.T) {
+	standby := func() roles.Facts {
+		return roles.Facts{View: roles.View{OK: true}, MySQL: roles.MySQL{Ready: true, Receiver: roles.On, Applier: roles.On, Caught: true}}
+	}
+	primary := func() roles.Facts {
+		return roles.Facts{View: roles.View{OK: true}, MySQL: roles.MySQL{Ready: true, Receiver: roles.Off, Applier: roles.Off}, Lease: roles.Lease{Held: true}}
+	}
+	nothing := roles.Decision{Why: "following n1"}
+	require.True(t, isCalm(standby(), nothing))
+	require.True(t, isCalm(primary(), nothing))
+	require.False(t, isCalm(standby(), roles.Decision{Event: roles.LeaseLost}))
+	require.False(t, isCalm(standby(), roles.Decision{Steps: []roles.Step{{Op: roles.Throttle}}}))
+	for name, change := range map[string]func(*roles.Facts){
+		"Consul is silent":         func(f *roles.Facts) { f.View.OK = false },
+		"the lock is free":         func(f *roles.Facts) { f.LeaderFree = 1 },
+		"a request":                func(f *roles.Facts) { f.View.Requests = []roles.Request{{ID: "1"}} },
+		"a job":                    func(f *roles.Facts) { f.Busy = "restoring" },
+		"a stop":                   func(f *roles.Facts) { f.Stop = true },
+		"no room":                  func(f *roles.Facts) { f.Disk.Unfit = "full" },
+		"mysqld is silent":         func(f *roles.Facts) { f.MySQL.Ready = false },
+		"an error of replication":  func(f *roles.Facts) { f.MySQL.Trouble = "applier: x" },
+		"commits hang":             func(f *roles.Facts) { f.MySQL.Stuck = time.Millisecond },
+		"no acknowledgement":       func(f *roles.Facts) { f.Waiting = time.Millisecond },
+		"an acker is disconnected": func(f *roles.Facts) { f.Silent = map[roles.Inc]time.Duration{"n2~1~u": 1} },
+		"behind":                   func(f *roles.Facts) { f.MySQL.Caught = false },
+	} {
+		for who, facts := range map[string]func() roles.Facts{"a standby": standby, "a primary": primary} {
+			f := facts()
+			change(&f)
+			require.Equal(t, who == "a primary" && name == "behind", isCalm(f, nothing), "%s: %s", who, name)
+		}
+	}
+	f := standby()
+	f.MySQL.Receiver = roles.Connecting
+	require.False(t, isCalm(f, nothing), "not connected")
+	f = primary()
+	f.Lease.Held = false
+	require.False(t, isCalm(f, nothing), "without the lock")
+}
+
+// Nobody looks often who can only wait for the lock.
+func TestPace(t *testing.T) {
+	a := &Agent{watch: &watch{}}
+	pace := func(calm bool, v roles.View) time.Duration {
+		a.calm = calm
+		a.watch.spare.Store(a.waitsForLock(v))
+		return a.pace()
+	}
+	offer := &roles.Handover{To: "n2~1~u", Seq: 7, Offer: &roles.Offer{GTID: gtid.Set{}}}
+	seen := func(h *roles.Handover) roles.View {
+		return roles.View{OK: true, Sync: roles.Sync{Primary: "n1~1~u"}, Nodes: map[roles.Inc]roles.Node{"n1~1~u": {Handover: h}}}
+	}
+	require.Equal(t, tick, pace(false, seen(nil)))
+	require.Equal(t, calmTick, pace(true, seen(nil)))
+	a.ready = 7
+	require.Equal(t, handoverTick, pace(true, seen(offer)), "the candidate")
+	a.ready, a.chained = 0, &roles.Chained{To: "n2~1~u", Seq: 7}
+	require.Equal(t, handoverTick, pace(true, seen(&roles.Handover{To: "n2~1~u", Seq: 7})), "it has to say when it is drained")
+	require.Equal(t, spareTick, pace(true, seen(offer)), "chained")
+	a.chained, a.handing = nil, &handing{}
+	require.Equal(t, handoverTick, pace(true, seen(nil)), "before the offer")
+	a.handing.Offer = offer.Offer
+	require.Equal(t, spareTick, pace(true, seen(offer)), "the old primary")
+}
