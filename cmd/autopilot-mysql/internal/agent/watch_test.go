@@ -82,6 +82,9 @@ func TestASparedNodeIsWokenByTheLockAlone(t *testing.T) {
 		require.Equal(t, 1, wakes(w.keys.Leader(), inc))
 		w.spare.Store(false)
 		require.Equal(t, 1, wakes(w.keys.Node(inc), roles.Node{Inc: inc, Name: "n1"}))
+		before := woken
+		time.Sleep(3 * watchMax)
+		require.Equal(t, before, woken, "nothing has changed")
 	})
 }
 
