@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +38,8 @@ const (
 type apart struct {
 	t        testing.TB
 	dir      string
+	lease    time.Duration
+	agents   bool                   // every node talks to a Consul agent on its own host, and not to the server
 	hosts    map[string]*netns.Host // of the nodes, by name
 	consul   *netns.Host
 	clients  *netns.Host
@@ -45,7 +49,7 @@ type apart struct {
 }
 
 // setApart starts a cluster of three and its clients.
-func setApart(t testing.TB, lease time.Duration, writers int) *apart {
+func setApart(t testing.TB, lease time.Duration, agents bool, writers int) *apart {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bench") // a short path: there are sockets in it
 	require.NoError(t, err)
@@ -57,7 +61,7 @@ func setApart(t testing.TB, lease time.Duration, writers int) *apart {
 			t.Error(err)
 		}
 	})
-	a := &apart{t: t, dir: dir, hosts: map[string]*netns.Host{}, password: rand.Text()}
+	a := &apart{t: t, dir: dir, lease: lease, agents: agents, hosts: map[string]*netns.Host{}, password: rand.Text()}
 	a.consul, err = network.Host("consul", 2)
 	require.NoError(t, err)
 	a.clients, err = network.Host("clients", 3)
@@ -68,7 +72,7 @@ func setApart(t testing.TB, lease time.Duration, writers int) *apart {
 		name := fmt.Sprintf("node%d", i+1)
 		a.hosts[name], err = network.Host(name, 11+i)
 		require.NoError(t, err)
-		a.startNode(name, lease)
+		a.startNode(name)
 	}
 	d := a.until("whole", func(d harness.Document) bool { return d.Whole(3) })
 	require.NoError(t, makeTable(a.open, d.Node(d.Primary).MySQL))
@@ -80,9 +84,9 @@ func setApart(t testing.TB, lease time.Duration, writers int) *apart {
 }
 
 // begin starts a program on a host, in a session of its own. It ends with the host.
-func (a *apart) begin(h *netns.Host, env []string, argv ...string) {
+func (a *apart) begin(h *netns.Host, name string, env []string, argv ...string) {
 	a.t.Helper()
-	log, err := os.Create(filepath.Join(a.dir, h.Name+".log"))
+	log, err := os.OpenFile(filepath.Join(a.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(a.t, err)
 	defer log.Close()
 	argv = h.Command(argv...)
@@ -93,22 +97,14 @@ func (a *apart) begin(h *netns.Host, env []string, argv ...string) {
 	a.t.Cleanup(func() {
 		if a.t.Failed() {
 			b, _ := os.ReadFile(log.Name())
-			a.t.Logf("%s said:\n%s", h.Name, harness.Tail(string(b), 30))
+			a.t.Logf("%s said:\n%s", name, harness.Tail(string(b), 30))
 		}
 	})
 	go func() { _ = cmd.Wait() }() // ended by the network's end
 }
 
 func (a *apart) startConsul() {
-	settings, err := json.Marshal(map[string]any{
-		"server": true, "bootstrap_expect": 1, "node_name": "consul", "data_dir": filepath.Join(a.dir, "consul"), "bind_addr": a.consul.Addr,
-		"client_addr": a.consul.Addr, "performance": map[string]any{"raft_multiplier": 1}, "disable_update_check": true,
-		"ports": map[string]any{"https": -1, "dns": -1, "grpc": -1, "serf_wan": -1},
-	})
-	require.NoError(a.t, err)
-	file := filepath.Join(a.dir, "consul.json")
-	require.NoError(a.t, os.WriteFile(file, settings, 0o600))
-	a.begin(a.consul, nil, harness.Consul(a.t), "agent", "-config-file", file)
+	a.beginConsul(a.consul, a.consul.Addr, map[string]any{"server": true, "bootstrap_expect": 1, "performance": map[string]any{"raft_multiplier": 1}})
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if b, err := a.get("/v1/status/leader"); err == nil && len(b) > 4 { // with its quotes, and not empty
 			return
@@ -117,13 +113,44 @@ func (a *apart) startConsul() {
 	}
 }
 
-func (a *apart) startNode(name string, lease time.Duration) {
-	h := a.hosts[name]
-	argv := []string{harness.Binary(a.t), "run", "--name", name, "--cluster", apartName, "--consul", a.consul.Addr + ":" + apartConsul, "--lease", lease.String(),
+// beginConsul starts one of Consul's agents, whose API is at an address.
+func (a *apart) beginConsul(h *netns.Host, api string, settings map[string]any) {
+	name := "consul-" + h.Name
+	maps.Copy(settings, map[string]any{"node_name": name, "data_dir": filepath.Join(a.dir, name), "bind_addr": h.Addr, "client_addr": api,
+		"disable_update_check": true, "leave_on_terminate": false, "ports": map[string]any{"https": -1, "dns": -1, "grpc": -1, "serf_wan": -1}})
+	b, err := json.Marshal(settings)
+	require.NoError(a.t, err)
+	file := filepath.Join(a.dir, name+".json")
+	require.NoError(a.t, os.WriteFile(file, b, 0o600))
+	a.begin(h, name, nil, harness.Consul(a.t), "agent", "-config-file", file)
+}
+
+// startNode starts a node, and the Consul agent beside it if it has one.
+func (a *apart) startNode(name string) {
+	h, consul := a.hosts[name], a.consul.Addr
+	if a.agents {
+		consul = "127.0.0.1"
+		a.beginConsul(h, consul, map[string]any{"retry_join": []string{a.consul.Addr}, "retry_interval": "1s"})
+	}
+	argv := []string{harness.Binary(a.t), "run", "--name", name, "--cluster", apartName, "--consul", consul + ":" + apartConsul, "--lease", a.lease.String(),
 		"--store", "file://" + filepath.Join(a.dir, "store"), "--datadir", filepath.Join(a.dir, name), "--port", apartMySQL, "--bind", h.Addr, "--advertise", h.Addr,
 		"--http", h.Addr + ":" + apartHTTP, "--mysqld", harness.Mysqld(a.t), "--small", "--failovers-per-hour", "0", "--run-as", "root"}
-	a.begin(h, []string{"MYSQL_REPL_PASSWORD=" + a.password, "MYSQL_ROOT_PASSWORD=" + a.password, "MYSQL_USER=" + apartUser, "MYSQL_PASSWORD=" + a.password,
+	a.begin(h, name, []string{"MYSQL_REPL_PASSWORD=" + a.password, "MYSQL_ROOT_PASSWORD=" + a.password, "MYSQL_USER=" + apartUser, "MYSQL_PASSWORD=" + a.password,
 		"MYSQL_DATABASE=" + apartName}, argv...)
+}
+
+// kill ends everything on a node's host in one instant.
+func (a *apart) kill(name string) {
+	a.t.Helper()
+	pids, err := a.hosts[name].Pids()
+	require.NoError(a.t, err)
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // none acts on another's death
+		for _, p := range pids {
+			pid, err := strconv.Atoi(p)
+			require.NoError(a.t, err)
+			_ = syscall.Kill(pid, sig) // it may have ended
+		}
+	}
 }
 
 // open is a pool of the application's connections.

@@ -35,27 +35,14 @@ var besides = []struct {
 
 // beside is the table of ours and theirs: medians, and ours as a part of theirs. What was not measured is left out.
 func beside(all []result) string {
-	find := func(m measured) *series {
-		for _, r := range all {
-			if r.Name != m.scenario {
-				continue
-			}
-			for _, s := range r.Series {
-				if s.Name == m.series && len(s.Values) > 0 {
-					return s
-				}
-			}
-		}
-		return nil
-	}
 	var b strings.Builder
 	for _, c := range besides {
-		ours := find(c.ours)
+		ours := find(all, c.ours)
 		if ours == nil {
 			continue
 		}
 		for _, p := range c.peer {
-			if theirs := find(p); theirs != nil {
+			if theirs := find(all, p); theirs != nil {
 				fmt.Fprintf(&b, "| %s | %s %s | %s: %s | %s %s | %.2f |\n", c.what, number(ours.median()), ours.Unit, p.scenario, p.series, number(theirs.median()), theirs.Unit,
 					ours.median()/theirs.median())
 			}

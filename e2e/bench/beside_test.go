@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,4 +26,22 @@ func TestBooks_tell_what_became_of_the_writes(t *testing.T) {
 	require.Contains(t, text, "- mysqld-killed: 10 writes acknowledged, 2 got an error, 0 acknowledged ones lost\n")
 	require.NotContains(t, text, "something else")
 	require.Empty(t, books(nil))
+}
+
+func TestPromises(t *testing.T) {
+	all := []result{{Name: "mysqld-killed", Series: []*series{{Name: "at clients through discovery", Unit: "ms", Target: 350, Values: []float64{300, 288, 400}}}}}
+	text := promises(all, filepath.Join("..", "reports"))
+	require.Contains(t, text, "| mysqld killed, agent alive | median ≤ 0.35 s | 300 ms | 400 | 3 | met |")
+	require.Contains(t, text, "not measured", "the others")
+	require.Regexp(t, `copying.*\| [0-9.]+ \|`, text)
+	require.Regexp(t, `[0-9]+ violations in [0-9]+ campaigns of [0-9]+h`, text)
+	names := map[string]bool{}
+	for _, s := range scenarios() {
+		names[s.name] = true
+	}
+	for _, line := range targets {
+		for _, m := range line.by {
+			require.True(t, names[m.scenario], m.scenario)
+		}
+	}
 }

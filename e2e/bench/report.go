@@ -63,7 +63,7 @@ func digest(path, dir string, names []string, guide *grid) error {
 			fmt.Fprintf(&b, "\n%s: %s\n", r.Name, x)
 		}
 	}
-	b.WriteString("\nWhere a target is missed: [why](missed-targets.md).\n" + beside(results(dir, names)) + books(results(dir, names)))
+	b.WriteString(promises(results(dir, names), filepath.Join(filepath.Dir(path), "..", "e2e", "reports")) + "\nWhere a target is missed: [why](missed-targets.md).\n" + beside(results(dir, names)) + books(results(dir, names)))
 	b.WriteString("\nA value measured beside other work says little about the product and much about that work. How quiet the machine was stands beside each measurement:\n\n")
 	for _, r := range results(dir, names) {
 		fmt.Fprintf(&b, "- %s (%s, commit %s): %s\n", r.Name, r.At.Format("2006-01-02 15:04 MST"), r.Commit, r.Foreign)

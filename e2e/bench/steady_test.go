@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -96,9 +97,28 @@ func (s *stand) cost(r *result, when string) {
 		}
 		return all
 	}
+	pids := map[int]bool{}
+	for _, n := range nodes {
+		pids[n.Pids.Agent], pids[n.Pids.Guard] = true, true
+	}
+	_, port, err := net.SplitHostPort(s.Doc().Consul)
+	require.NoError(s.t, err)
+	moved := countTraffic(port, pids)
 	before, began := cpu(), time.Now()
-	time.Sleep(watched)
+	for time.Since(began) < watched {
+		time.Sleep(time.Second)
+		if moved != nil {
+			moved.look()
+		}
+	}
 	after, took := cpu(), time.Since(began).Seconds()
+	if moved == nil {
+		r.note("there is no program ss here: bytes to and from Consul are not counted")
+	} else {
+		sent, received := moved.sum()
+		r.of(when+"to Consul by the whole cluster", "KiB/s").add(sent / 1024 / took)
+		r.of(when+"from Consul to the whole cluster", "KiB/s").add(received / 1024 / took)
+	}
 	mem, used := r.of(when+"resident memory of agent and guard, per node", "MiB"), r.of(when+"CPU of agent and guard, per node", "% of a core")
 	routines := r.of(when+"goroutines of the agent", "")
 	mem.Target, used.Target = 40, 1
