@@ -320,11 +320,17 @@ func (a *Agent) pace() time.Duration {
 }
 
 // isCalm tells whether a look found nothing to do, and nothing that may soon be something to do.
-func isCalm(f roles.Facts, d roles.Decision) bool {
-	m := f.MySQL
-	follows := m.Receiver == roles.On && m.Applier == roles.On && m.Caught
+func isCalm(state roles.State, f roles.Facts, d roles.Decision) bool {
+	m, settled := f.MySQL, false
+	switch state {
+	case roles.Primary:
+		settled = f.Lease.Held
+	case roles.Standby, roles.Replica:
+		settled = !f.Lease.Held && m.Receiver == roles.On && m.Applier == roles.On && m.Caught
+	case roles.Init, roles.RestoreSnapshot, roles.Failover: // on its way
+	}
 	return d.Event == "" && len(d.Steps) == 0 && f.View.OK && f.LeaderFree == 0 && len(f.View.Requests) == 0 && f.Busy == "" && !f.Stop && f.Disk.Unfit == "" &&
-		m.Ready && m.Trouble == "" && m.Stuck == 0 && f.Waiting == 0 && len(f.Silent) == 0 && (f.Lease.Held || follows)
+		m.Ready && m.Trouble == "" && m.Stuck == 0 && f.Waiting == 0 && len(f.Silent) == 0 && settled
 }
 
 // waitsForLock tells whether a hand-over has come so far that whoever takes over has everything: the primary has offered the
@@ -375,7 +381,7 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 	a.rememberWaiting(f, d.Why)
 	spare := a.waitsForLock(f.View)
 	again = a.watch.spare.Swap(spare) && !spare || again // what changed meanwhile woke nobody
-	a.calm = !again && isCalm(f, d)
+	a.calm = !again && isCalm(a.machine.State(), f, d)
 	if a.stop.Load() {
 		return again, a.stopped(ctx, f)
 	}

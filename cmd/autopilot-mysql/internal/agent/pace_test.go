@@ -19,10 +19,13 @@ func TestWhoIsCalm(t *testing.T) {
 		return roles.Facts{View: roles.View{OK: true}, MySQL: roles.MySQL{Ready: true, Receiver: roles.Off, Applier: roles.Off}, Lease: roles.Lease{Held: true}}
 	}
 	nothing := roles.Decision{Why: "following n1"}
-	require.True(t, isCalm(standby(), nothing))
-	require.True(t, isCalm(primary(), nothing))
-	require.False(t, isCalm(standby(), roles.Decision{Event: roles.LeaseLost}))
-	require.False(t, isCalm(standby(), roles.Decision{Steps: []roles.Step{{Op: roles.Throttle}}}))
+	require.True(t, isCalm(roles.Standby, standby(), nothing))
+	require.True(t, isCalm(roles.Replica, standby(), nothing))
+	require.True(t, isCalm(roles.Primary, primary(), nothing))
+	require.False(t, isCalm(roles.Failover, primary(), nothing), "it takes over")
+	require.False(t, isCalm(roles.Standby, primary(), nothing), "it has just got the lock")
+	require.False(t, isCalm(roles.Standby, standby(), roles.Decision{Event: roles.LeaseLost}))
+	require.False(t, isCalm(roles.Standby, standby(), roles.Decision{Steps: []roles.Step{{Op: roles.Throttle}}}))
 	for name, change := range map[string]func(*roles.Facts){
 		"Consul is silent":         func(f *roles.Facts) { f.View.OK = false },
 		"the lock is free":         func(f *roles.Facts) { f.LeaderFree = 1 },
@@ -37,18 +40,18 @@ func TestWhoIsCalm(t *testing.T) {
 		"an acker is disconnected": func(f *roles.Facts) { f.Silent = map[roles.Inc]time.Duration{"n2~1~u": 1} },
 		"behind":                   func(f *roles.Facts) { f.MySQL.Caught = false },
 	} {
-		for who, facts := range map[string]func() roles.Facts{"a standby": standby, "a primary": primary} {
+		for state, facts := range map[roles.State]func() roles.Facts{roles.Standby: standby, roles.Primary: primary} {
 			f := facts()
 			change(&f)
-			require.Equal(t, who == "a primary" && name == "behind", isCalm(f, nothing), "%s: %s", who, name)
+			require.Equal(t, state == roles.Primary && name == "behind", isCalm(state, f, nothing), "%s: %s", state, name)
 		}
 	}
 	f := standby()
 	f.MySQL.Receiver = roles.Connecting
-	require.False(t, isCalm(f, nothing), "not connected")
+	require.False(t, isCalm(roles.Standby, f, nothing), "not connected")
 	f = primary()
 	f.Lease.Held = false
-	require.False(t, isCalm(f, nothing), "without the lock")
+	require.False(t, isCalm(roles.Primary, f, nothing), "without the lock")
 }
 
 // Nobody looks often who can only wait for the lock.
