@@ -69,8 +69,9 @@ func (u *untended) begin() {
 func (u *untended) launch() *exec.Cmd {
 	var script strings.Builder
 	for _, n := range u.nodes {
-		// No argument has a quote in it: they are the playground's.
-		fmt.Fprintf(&script, "(cd '%s' && exec '%s') >'%s' 2>&1 &\n", n.Datadir, strings.Join(u.args[n.Name], "' '"), filepath.Join(u.Dir, n.Name+"-untended.log"))
+		// No argument has a quote in it: they are the playground's. A server that was killed may not have been reaped yet, and the
+		// next one takes the lock of its socket for that of a living one.
+		fmt.Fprintf(&script, "(cd '%s' && rm -f run/mysql.sock.lock && exec '%s') >'%s' 2>&1 &\n", n.Datadir, strings.Join(u.args[n.Name], "' '"), filepath.Join(u.Dir, n.Name+"-untended.log"))
 	}
 	c := exec.Command("sh", "-c", script.String()+"wait")
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
