@@ -71,7 +71,7 @@ func (w *watch) run(ctx context.Context) {
 			return
 		}
 		view, err := w.take(v, index, err) // an answer that cannot be read is a failure like no answer: it is not asked for at once again
-		news := v.Index != index // else the query waited in vain
+		news := v.Index != index           // else the query waited in vain
 		if now := (settled{view.Leader, view.Sync.Ver}); err != nil || news && (now != w.known || !w.spare.Load()) {
 			w.known = now
 			w.wake()
