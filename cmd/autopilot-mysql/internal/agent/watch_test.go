@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +19,13 @@ const patience = 2 * time.Second
 // newWatch is a watch over the in-memory store, in simulated time. It runs until the test ends.
 func newWatch(t *testing.T, m *election.Memory) *watch {
 	t.Helper()
+	return newWatchThatWakes(t, m, func() {})
+}
+
+func newWatchThatWakes(t *testing.T, m *election.Memory, wake func()) *watch {
+	t.Helper()
 	began := time.Now()
-	w := &watch{store: m.Node("n1"), keys: cluster.KeysOf("main"), wake: func() {}, now: func() time.Duration { return time.Since(began) + time.Hour }}
+	w := &watch{store: m.Node("n1"), keys: cluster.KeysOf("main"), wake: wake, now: func() time.Duration { return time.Since(began) + time.Hour }}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -59,14 +65,13 @@ func TestWatchShowsAChangeAtOnce(t *testing.T) {
 func TestASparedNodeIsWokenByTheLockAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := election.NewMemory()
-		woken := 0
-		w := newWatch(t, m)
-		w.wake = func() { woken++ }
+		var count atomic.Int32
+		w := newWatchThatWakes(t, m, func() { count.Add(1) })
 		synctest.Wait()
 		wakes := func(key string, record any) int {
-			before := woken
+			before := count.Load()
 			put(t, m, key, record)
-			return woken - before
+			return int(count.Load() - before)
 		}
 		inc := roles.NewInc("n1", 1, "11111111-1111-4111-8111-111111111111")
 		sync := roles.Sync{Term: 3, Primary: inc, Members: []roles.Inc{inc}}
@@ -82,9 +87,9 @@ func TestASparedNodeIsWokenByTheLockAlone(t *testing.T) {
 		require.Equal(t, 1, wakes(w.keys.Leader(), inc))
 		w.spare.Store(false)
 		require.Equal(t, 1, wakes(w.keys.Node(inc), roles.Node{Inc: inc, Name: "n1"}))
-		before := woken
+		before := count.Load()
 		time.Sleep(3 * watchMax)
-		require.Equal(t, before, woken, "nothing has changed")
+		require.Equal(t, before, count.Load(), "nothing has changed")
 	})
 }
 
