@@ -96,7 +96,8 @@ const (
 	throttleFirst, throttleMost = 5 * time.Millisecond, 80 * time.Millisecond
 	throttleStep                = 250 * time.Millisecond
 	// throttleEase is by how much the writes are slowed down less, once a candidate is drained, for as long as commits still wait
-	// that were slowed down more. 8 clients: ending the writes takes 3 to 10 ms with it, and without it up to the delay.
+	// that were slowed down more. 8 clients: ending the writes takes some milliseconds with it, and
+	// without it up to the delay.
 	throttleEase = 4
 	// throttleLimit is how long one hand-over may slow the writes down: those 64 clients have left a candidate 5000 transactions
 	// behind after three seconds, and it needs eight for them.

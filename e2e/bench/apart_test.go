@@ -243,13 +243,5 @@ func (a *apart) check(r *result) {
 	a.t.Helper()
 	d := a.rest()
 	a.fleet.stop()
-	lost := 0
-	for _, n := range d.Nodes {
-		missing, err := a.fleet.lost(n.MySQL)
-		require.NoError(a.t, err)
-		lost += missing
-	}
-	acked, failed := a.fleet.count()
-	r.note("%d writes acknowledged, %d got an error, %d acknowledged ones lost on every node", acked, failed, lost)
-	require.Zero(a.t, lost, "acknowledged writes are lost")
+	balance(a.t, r, a.fleet, d.Nodes, "on every node")
 }

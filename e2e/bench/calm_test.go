@@ -81,15 +81,21 @@ func (s *stand) check(r *result) {
 	} else {
 		s.WaitSame()
 	}
-	lost := 0
-	for _, n := range nodes {
-		missing, err := s.fleet.lost(n.MySQL)
-		require.NoError(s.t, err)
-		lost += missing
-	}
-	acked, failed := s.fleet.count()
-	r.note("%d writes acknowledged, %d got an error, %d acknowledged ones lost %s", acked, failed, lost, where)
-	require.Zero(s.t, lost, "acknowledged writes are lost")
+	balance(s.t, r, s.fleet, nodes, where)
 	s.end()
 	s.Close()
+}
+
+// balance compares the clients' books with servers, and demands that nothing is lost.
+func balance(t testing.TB, r *result, f *fleet, nodes []harness.Node, where string) {
+	t.Helper()
+	lost := 0
+	for _, n := range nodes {
+		missing, err := f.lost(n.MySQL)
+		require.NoError(t, err)
+		lost += missing
+	}
+	acked, failed := f.count()
+	r.note("%d writes acknowledged, %d got an error, %d acknowledged ones lost %s", acked, failed, lost, where)
+	require.Zero(t, lost, "acknowledged writes are lost")
 }

@@ -41,12 +41,13 @@ func report(dir string, names []string) error {
 
 // digest writes the short table for readers who are in a hurry: what has a target, and what peers do under the same fault.
 func digest(path, dir string, names []string, guide *grid) error {
+	all := results(dir, names)
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nWritten by `make bench`, which measures all of it anew (`NAME=pattern` one part). Every run, the parts of each failover, and plots: " +
 		"[e2e/reports/bench](../e2e/reports/bench/README.md). A gap is the longest time in which no client got a write acknowledged; clients find the primary through Consul, " +
 		"with Group Replication by asking its members every 5 ms; the hand-written script is told of the fault, and tells its clients, at once.\n\n" +
 		"| scenario | what | median | least to most | runs | target |\n|---|---|---|---|---|---|\n")
-	for _, r := range results(dir, names) {
+	for _, r := range all {
 		for _, s := range r.Series {
 			if len(s.Values) == 0 || s.Target == 0 && !strings.Contains(s.Name, "at clients") && !strings.Contains(s.Name, "on the servers") {
 				continue
@@ -58,17 +59,17 @@ func digest(path, dir string, names []string, guide *grid) error {
 			fmt.Fprintf(&b, "| %s | %s | %s %s | %s to %s | %d | %s |\n", r.Name, s.Name, number(s.median()), s.Unit, number(s.least()), number(s.most()), len(s.Values), target)
 		}
 	}
-	for _, r := range results(dir, names) {
+	for _, r := range all {
 		for _, x := range r.Ratios {
 			fmt.Fprintf(&b, "\n%s: %s\n", r.Name, x)
 		}
 	}
-	b.WriteString(promises(results(dir, names), filepath.Join(filepath.Dir(path), "..", "e2e", "reports")) + "\nWhere a target is missed: [why](missed-targets.md).\n" + beside(results(dir, names)) + books(results(dir, names)))
+	b.WriteString(promises(all, filepath.Join(filepath.Dir(path), "..", "e2e", "reports")) + "\nWhere a target is missed: [why](missed-targets.md).\n" + beside(all) + books(all))
 	b.WriteString("\nA value measured beside other work says little about the product and much about that work. How quiet the machine was stands beside each measurement:\n\n")
-	for _, r := range results(dir, names) {
+	for _, r := range all {
 		fmt.Fprintf(&b, "- %s (%s, commit %s): %s\n", r.Name, r.At.Format("2006-01-02 15:04 MST"), r.Commit, r.Foreign)
 	}
-	if all := results(dir, names); len(all) > 0 {
+	if len(all) > 0 {
 		fmt.Fprintf(&b, "\nMachine: %s.\n", all[0].Machine)
 	}
 	b.WriteString("\n## Running them\n\nOne at a time, on a machine with nothing else to do. Settings are environment variables, `BENCH_ROUNDS=3 make bench NAME=restarts`; " +

@@ -307,13 +307,12 @@ func (a *Agent) loop(ctx context.Context) (int, string) {
 
 // pace is how soon to look again when nothing wakes the loop. Without Consul a hand-over does not get on.
 func (a *Agent) pace() time.Duration {
-	if a.watch.spare.Load() {
+	switch {
+	case a.consulErr == nil && a.watch.spare.Load():
 		return spareTick
-	}
-	if a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil) {
+	case a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil):
 		return handoverTick
-	}
-	if a.calm {
+	case a.calm:
 		return calmTick
 	}
 	return tick

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -77,4 +78,6 @@ func TestPace(t *testing.T) {
 	require.Equal(t, handoverTick, pace(true, seen(nil)), "before the offer")
 	a.handing.Offer = offer.Offer
 	require.Equal(t, spareTick, pace(true, seen(offer)), "the old primary")
+	a.consulErr = errors.New("silent")
+	require.Equal(t, tick, pace(false, seen(offer)), "without Consul it does not get on")
 }
