@@ -89,6 +89,32 @@ func (s *Server) UnlockAccount(ctx context.Context, user string) error {
 	return s.control.exec(ctx, "unlock account "+user, "ALTER USER "+name+" ACCOUNT UNLOCK")
 }
 
+// OpenAccounts makes sure that these accounts exist, and lets all of them connect: one statement for those that do.
+func (s *Server) OpenAccounts(ctx context.Context, users []string) error {
+	if len(users) == 0 {
+		return nil
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	accounts, err := s.ReplicationAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(users))
+	for i, user := range users {
+		if names[i], err = accountName(user); err != nil {
+			return err
+		}
+		if _, exists := accounts[user]; exists {
+			continue
+		}
+		if err := s.EnsureAccount(ctx, user, true); err != nil {
+			return err
+		}
+	}
+	return s.control.exec(ctx, "unlock accounts "+strings.Join(users, ", "), "ALTER USER "+strings.Join(names, ", ")+" ACCOUNT UNLOCK")
+}
+
 // DropAccount removes one account, in this server only (unlogged); a missing one is no error. Streams that run go on:
 // lock it and use KillDumpThreads first.
 func (s *Server) DropAccount(ctx context.Context, user string) error {

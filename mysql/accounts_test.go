@@ -52,6 +52,15 @@ func TestAccounts_lock_takes_the_ACKs_away(t *testing.T) {
 	require.True(t, p.st().Executed.Equal(before), "this unlogged too")
 	require.Error(t, p.DropAccount(ctx, "x' OR"))
 
+	require.NoError(t, p.OpenAccounts(ctx, nil))
+	require.NoError(t, p.OpenAccounts(ctx, []string{procCreds.Node("g"), user}))
+	accounts, err = p.ReplicationAccounts(ctx)
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{user: false, procCreds.Node("g"): false}, accounts, "also one that was not there")
+	f.until("back with a new account", func(st Status) bool { return st.Replica.Receiver == On && st.Replica.Armed })
+	require.True(t, p.st().Executed.Equal(before), "unlogged")
+	require.Error(t, p.OpenAccounts(ctx, []string{"x' OR"}))
+
 	require.Error(t, p.LockAccounts(ctx, []string{"x' OR"}))
 	require.Error(t, p.UnlockAccount(ctx, procCreds.Node("missing")))
 	require.NotContains(t, p.UnlockAccount(ctx, procCreds.Node("missing")).Error(), procPassword)

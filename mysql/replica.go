@@ -222,8 +222,12 @@ func (s *Server) Follow(ctx context.Context, src Source) error {
 
 // follows tells whether the receiver runs as src wants it to.
 func follows(r *ReplicaStatus, src Source) bool {
-	return r.Receiver != Off && r.Applier == On && r.willAck == src.Armed && r.ArmedWanted == src.Armed &&
-		r.Host == src.Host && r.Port == src.Port && r.User == src.User && r.HeartbeatPeriod == heartbeat(src)
+	return r.Receiver != Off && r.Applier == On && r.willAck == src.Armed && r.ArmedWanted == src.Armed && pointed(r, src)
+}
+
+// pointed tells whether the channel's settings are those of src.
+func pointed(r *ReplicaStatus, src Source) bool {
+	return r.autoPosition && r.Host == src.Host && r.Port == src.Port && r.User == src.User && r.HeartbeatPeriod == heartbeat(src)
 }
 
 func heartbeat(src Source) time.Duration {
@@ -255,6 +259,39 @@ func (s *Server) repoint(ctx context.Context, src Source) error {
 	if err := s.StartApplier(ctx); err != nil {
 		return err
 	}
+	if err := s.point(ctx, src); err != nil {
+		return err
+	}
+	return s.startReceiver(ctx)
+}
+
+// Point points the receiver at src, which stays off: what [Server.Begin] then has to do is little. The applier runs, or nothing
+// is changed and the error says why. ErrRelayLogLost as with Follow.
+func (s *Server) Point(ctx context.Context, src Source) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.point(ctx, src); err != nil {
+		return fmt.Errorf("point at %s: %w", src, err)
+	}
+	return nil
+}
+
+// Begin starts the receiver if st, which was just looked at, shows that Point has done the rest; else it is Follow.
+func (s *Server) Begin(ctx context.Context, src Source, st Status) error {
+	r := st.Replica
+	if r == nil || r.Receiver != Off || r.Applier != On || r.ArmedWanted != src.Armed || !pointed(r, src) {
+		return s.Follow(ctx, src)
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.startReceiver(ctx); err != nil {
+		return fmt.Errorf("follow %s: %w", src, err)
+	}
+	return nil
+}
+
+// point does it with the receiver off and the applier on: with both off the relay log would be deleted.
+func (s *Server) point(ctx context.Context, src Source) error {
 	if err := s.StopReceiver(ctx); err != nil {
 		return err
 	}
@@ -278,7 +315,7 @@ func (s *Server) repoint(ctx context.Context, src Source) error {
 	if lost := before.Position().Subtract(after.Position()); !lost.IsEmpty() {
 		return fmt.Errorf("change source: %w: %s", ErrRelayLogLost, lost)
 	}
-	return s.startReceiver(ctx)
+	return nil
 }
 
 func (s *Server) startReceiver(ctx context.Context) error {

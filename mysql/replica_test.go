@@ -66,6 +66,36 @@ func TestFollow_arms_disarms_and_tells_where_it_is(t *testing.T) {
 	require.Empty(t, st.Replica.ReceiverStart)
 }
 
+// What takes time is done while the source opens; starting the receiver is then one statement and a look.
+func TestPoint_leaves_Begin_only_the_start(t *testing.T) {
+	p, f := opsPair(t, false)
+	ctx := procContext(t)
+	src := p.source(f, true)
+	require.NoError(t, f.Point(ctx, src))
+	st := f.st()
+	require.Equal(t, Off, st.Replica.Receiver)
+	require.Equal(t, On, st.Replica.Applier)
+	require.True(t, st.Replica.ArmedWanted)
+	require.Empty(t, st.Replica.Pos.File, "the file and position of the old source are forgotten")
+
+	var asked []string
+	f.Trace(func(op string) { asked = append(asked, op) })
+	require.NoError(t, f.Begin(ctx, src, st))
+	f.Trace(nil)
+	require.LessOrEqual(t, len(asked), 3, asked)
+	require.NotContains(t, asked, "change source")
+	f.until("connected and armed", func(st Status) bool { return st.Replica.Receiver == On && st.Replica.Armed })
+
+	require.NoError(t, f.StopReceiver(ctx))
+	other := src
+	other.Heartbeat = time.Second
+	require.NoError(t, f.Begin(ctx, other, f.st()), "what is not pointed at yet is followed from the beginning")
+	f.until("as wanted", func(st Status) bool { return st.Replica.Receiver == On && st.Replica.HeartbeatPeriod == time.Second })
+
+	require.NoError(t, f.StopReplica(ctx))
+	require.ErrorContains(t, f.Point(ctx, src), "applier", "with both stopped the relay log would be deleted")
+}
+
 // Trap 2: a repoint must keep what was received and not executed.
 func TestFollow_repoint_keeps_the_undrained_relay_log(t *testing.T) {
 	p, f := opsPair(t, false)

@@ -101,6 +101,27 @@ func openFollowers(f Facts) (Step, bool) {
 	return Step{}, false
 }
 
+// Sealed lists the ackers that sealed for the very term that was just won: they receive nothing from anywhere until they follow
+// its primary as its members. OPEN need not wait for them to say so.
+func Sealed(f Facts) []Inc {
+	var out []Inc
+	for _, a := range f.View.Sync.Ackers() {
+		if n, live := liveByName(f, a.Name()); live && n.Inc == a && sealedFor(f, a) && !f.View.banished(a) && !lockedOut(f, a.Name()) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// LetIn reports whether this node is one of those that the winner lets in by itself.
+func LetIn(f Facts) bool { return f.View.Sync.IsAcker(f.Self.Inc) && sealedFor(f, f.Self.Inc) }
+
+// sealedFor reports whether i sealed for the present term.
+func sealedFor(f Facts, i Inc) bool {
+	s, ok := f.View.Seals[i]
+	return ok && s.Promise == f.View.Sync.Term
+}
+
 func lowerAcks(f Facts) (Step, bool) {
 	if f.View.Sync.Acks <= f.Set.Acks {
 		return Step{}, false

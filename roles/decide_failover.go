@@ -2,6 +2,7 @@ package roles
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -51,6 +52,9 @@ func decideFailover(f Facts) Decision {
 	if h, ok := f.View.ValidPrimary(); ok && h.Inc != f.Self.Inc && f.View.Sync.Term >= f.Disk.Promised {
 		return fire(PrimaryFound, fmt.Sprintf("%s is the primary of term %d", h.Name, f.View.Sync.Term))
 	}
+	if s, ok := expect(f); ok {
+		return doStep(s)
+	}
 	return wait(fmt.Sprintf("%s holds the lock; waiting for it to open a term", l.Holder.Name()))
 }
 
@@ -58,11 +62,19 @@ func decideFailover(f Facts) Decision {
 // the processor and the disk from them, where they share one.
 const electionFirst = time.Second
 
-// othersSuffice reports whether an election needs nothing of this node.
+// othersSuffice reports whether the others are at an election that needs nothing of this node, or at its end: a primary that
+// has opened commits nothing before one of its ackers is connected.
 func othersSuffice(f Facts) bool {
 	sync := f.View.Sync
-	if _, open := f.View.ValidPrimary(); open || !f.View.OK || f.View.Paused {
+	if !f.View.OK || f.View.Paused {
 		return false
+	}
+	if h, open := f.View.ValidPrimary(); open {
+		return slices.ContainsFunc(sync.Ackers(), func(a Inc) bool { return a != f.Self.Inc && f.View.Nodes[a].Alive() }) &&
+			!slices.ContainsFunc(sync.Ackers(), func(a Inc) bool {
+				n := f.View.Nodes[a]
+				return n.Follows == h.Inc && n.FollowTerm == sync.Term && n.Armed
+			})
 	}
 	able := 0
 	for _, a := range sync.Ackers() {

@@ -80,10 +80,8 @@ func decideFollow(s State, f Facts, h Node) Decision {
 			return d
 		}
 	}
-	sync, m := f.View.Sync, f.MySQL
-	member := sync.Has(f.Self.Inc)
-	armed := member && !f.Self.NoFailover
-	confirmed := f.Follow == Follow{Primary: h.Inc, Term: sync.Term, Armed: armed}
+	sync, m, next := f.View.Sync, f.MySQL, Following(f, h)
+	member, armed, confirmed := sync.Has(f.Self.Inc), next.Armed, f.Follow == next
 	switch {
 	case f.Busy != "":
 		return wait(f.Busy)
@@ -116,6 +114,29 @@ func decideFollow(s State, f Facts, h Node) Decision {
 		return wait(fmt.Sprintf("following %s; %s", h.Name, whyNot(f, member)))
 	}
 	return wait("following " + h.Name)
+}
+
+// Following is what a node confirms that follows h in the present term: it acknowledges only as a member.
+func Following(f Facts, h Node) Follow {
+	return Follow{Primary: h.Inc, Term: f.View.Sync.Term, Armed: f.View.Sync.Has(f.Self.Inc) && !f.Self.NoFailover}
+}
+
+// expect is FOLLOW while the winner of an election opens its term. Whoever will follow it confirms that at once, and receives as
+// soon as the winner has locked everybody out and lets its ackers in: the first commit waits for just that. Only those can whose
+// history the winner's seal contains; all others compare first, and for that the winner must be open.
+func expect(f Facts) (Step, bool) {
+	h, ok := f.View.Promoted()
+	term := f.View.Sync.Term
+	if !ok || f.Stop || term != f.Disk.Promised || !WinnerHolds(f, h) {
+		return Step{}, false
+	}
+	switch confirmed := f.Follow == Following(f, h); {
+	case !confirmed:
+		return Step{Op: Expect, Node: h.Inc, Why: fmt.Sprintf("%s opens term %d: confirming that it will be followed", h.Name, term)}, true
+	case h.Admits == term:
+		return Step{Op: FollowOp, Node: h.Inc, Why: fmt.Sprintf("following %s, which opens term %d", h.Name, term)}, true
+	}
+	return Step{}, false
 }
 
 // WinnerHolds reports whether the seal with which h won this very term proves that its history has everything this node holds:

@@ -282,7 +282,7 @@ func inPlace(s roles.State, _ roles.Facts, d roles.Decision) string {
 		roles.Found: {roles.Init}, roles.Restore: {roles.RestoreSnapshot}, roles.StopMysqld: {roles.RestoreSnapshot},
 		roles.Fence: {roles.Init, roles.Failover}, roles.SealReceive: {roles.Failover}, roles.PublishSeal: {roles.Failover},
 		roles.Acquire: {roles.Init, roles.Failover}, roles.Drain: {roles.Failover}, roles.Promote: {roles.Failover}, roles.Release: {roles.Failover, roles.Init, roles.RestoreSnapshot},
-		roles.Archive: {roles.Replica, roles.Standby}, roles.Close: {roles.Replica, roles.Standby}, roles.FollowOp: {roles.Replica, roles.Standby}, roles.Confirm: {roles.Replica, roles.Standby},
+		roles.Archive: {roles.Replica, roles.Standby}, roles.Expect: {roles.Failover}, roles.Close: {roles.Replica, roles.Standby}, roles.FollowOp: {roles.Failover, roles.Replica, roles.Standby}, roles.Confirm: {roles.Replica, roles.Standby},
 		roles.Unlock: {roles.Primary}, roles.Lock: {roles.Primary}, roles.LockAll: {roles.Primary}, roles.WriteSync: {roles.Primary}, roles.SetK: {roles.Primary},
 		roles.Ask: {roles.Primary}, roles.Marker: {roles.Primary}, roles.TakeBack: {roles.Primary},
 		roles.PlanHandover: {roles.Primary}, roles.DropHandover: {roles.Primary}, roles.MakeOffer: {roles.Primary}, roles.TakeWritesBack: {roles.Primary},

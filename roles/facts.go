@@ -209,13 +209,25 @@ type Pause struct {
 	Force bool `json:"force,omitempty"`
 }
 
-// ValidPrimary is the node that holds the lock, is named by sync, and says it is open for that very term.
-func (v View) ValidPrimary() (Node, bool) {
+// Promoted is the node that holds the lock and is named by sync: it is open for that term, or about to open it.
+func (v View) Promoted() (Node, bool) {
 	if v.Leader.Free() || !v.Sync.Exists() || v.Leader.Holder != v.Sync.Primary {
 		return Node{}, false
 	}
 	n, ok := v.Nodes[v.Sync.Primary]
-	return n, ok && n.Alive() && n.Open == v.Sync.Term
+	return n, ok && n.Alive()
+}
+
+// Admitting is the promoted node once it lets its ackers in: it is open, or opens next.
+func (v View) Admitting() (Node, bool) {
+	n, ok := v.Promoted()
+	return n, ok && (n.Open == v.Sync.Term || n.Admits == v.Sync.Term)
+}
+
+// ValidPrimary is the promoted node once it says that it is open for that very term.
+func (v View) ValidPrimary() (Node, bool) {
+	n, ok := v.Promoted()
+	return n, ok && n.Open == v.Sync.Term
 }
 
 // Incs lists the incarnations with a record, in order.

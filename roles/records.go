@@ -237,6 +237,9 @@ type Node struct {
 	Caught      bool           `json:"caught,omitempty"` // within the lag limit
 	Confirms    []Confirmation `json:"confirms,omitempty"`
 
+	// Admits is the term that this node is opening and already lets its ackers in for: the first commit waits for them. 0
+	// otherwise, and once it is open.
+	Admits uint64 `json:"admits,omitempty"`
 	// Open is the term this node is open for as the primary; 0 otherwise.
 	Open        uint64       `json:"open,omitempty"`
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"`

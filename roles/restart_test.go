@@ -29,6 +29,11 @@ func TestADeadServerIsNotStartedWhileTheOthersElect(t *testing.T) {
 		do(&n)
 		f.View.Nodes[i] = n
 	}
+	elected := func(f *roles.Facts) {
+		f.View.Sync.Term, f.View.Sync.Primary, f.View.Leader = 4, peer, roles.Leader{Holder: peer, Session: peerSession}
+		f.View.Sync.Members = []roles.Inc{peer, stranger}
+		change(f, peer, func(n *roles.Node) { n.Open = 4 })
+	}
 	for name, tc := range map[string]func(*roles.Facts){
 		"they had their time":      func(f *roles.Facts) { f.MySQL.Down = time.Second },
 		"nobody knows since when":  func(f *roles.Facts) { f.MySQL.Down = 0 },
@@ -39,10 +44,17 @@ func TestADeadServerIsNotStartedWhileTheOthersElect(t *testing.T) {
 		"one of them is void":      func(f *roles.Facts) { change(f, stranger, func(n *roles.Node) { n.Void = true }) },
 		"one of them cannot write": func(f *roles.Facts) { change(f, peer, func(n *roles.Node) { n.Unfit = "full" }) },
 		"it is one of the ackers":  func(f *roles.Facts) { f.View.Sync.Primary, f.View.Sync.Members = stranger, []roles.Inc{self, stranger} },
-		"they have elected somebody": func(f *roles.Facts) {
-			f.View.Sync.Term, f.View.Sync.Primary, f.View.Leader = 4, peer, roles.Leader{Holder: peer, Session: peerSession}
-			f.View.Sync.Members = []roles.Inc{peer, stranger}
-			change(f, peer, func(n *roles.Node) { n.Open = 4 })
+		"somebody acknowledges again": func(f *roles.Facts) {
+			elected(f)
+			change(f, stranger, func(n *roles.Node) { n.Follows, n.FollowTerm, n.Armed = peer, 4, true })
+		},
+		"nobody is to acknowledge": func(f *roles.Facts) {
+			elected(f)
+			f.View.Sync.Members = []roles.Inc{peer}
+		},
+		"who is to acknowledge died": func(f *roles.Facts) {
+			elected(f)
+			change(f, stranger, func(n *roles.Node) { n.Session = "" })
 		},
 	} {
 		f := died()
@@ -50,6 +62,11 @@ func TestADeadServerIsNotStartedWhileTheOthersElect(t *testing.T) {
 		require.True(t, does(roles.Decide(roles.Failover, f), roles.StartMysqld), name)
 	}
 	f := died()
+	elected(&f)
+	require.Empty(t, roles.Decide(roles.Failover, f).Steps, "the first commit waits for whoever is to acknowledge it")
+	change(&f, stranger, func(n *roles.Node) { n.Follows, n.FollowTerm, n.Armed = peer, 3, true })
+	require.Empty(t, roles.Decide(roles.Failover, f).Steps, "that was another term")
+	f = died()
 	f.View.Sync.Acks = 2
 	change(&f, stranger, func(n *roles.Node) { n.Session = "" })
 	require.Empty(t, roles.Decide(roles.Failover, f).Steps, "each of them holds every acknowledged write")

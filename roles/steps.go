@@ -22,6 +22,7 @@ const (
 	Drain       Op = "drain" // apply everything received
 	Promote     Op = "promote"
 	Release     Op = "release"
+	Expect      Op = "expect" // FOLLOW up to the receiver's start, while the winner of an election opens its term
 	FollowOp    Op = "follow"
 	Confirm     Op = "confirm" // answer the primary's checkpoint
 	Unlock      Op = "unlock"  // open a follower's replication account at this primary

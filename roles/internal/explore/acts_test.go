@@ -8,7 +8,7 @@ import (
 
 // The operations that may be waiting to be done. The last ones are second halves.
 var ops = []roles.Op{"", roles.StartMysqld, roles.StopMysqld, roles.Restore, roles.Fence, roles.SealReceive, roles.PublishSeal, roles.Acquire, roles.Drain,
-	roles.Promote, roles.Release, roles.FollowOp, roles.Confirm, roles.Unlock, roles.Lock, roles.LockAll, roles.WriteSync, roles.SetK, roles.Ask, roles.Marker,
+	roles.Promote, roles.Release, roles.Expect, roles.FollowOp, roles.Confirm, roles.Unlock, roles.Lock, roles.LockAll, roles.WriteSync, roles.SetK, roles.Ask, roles.Marker,
 	roles.TakeBack, recordPromotion, receiveFrom, letClientsIn,
 	roles.PlanHandover, roles.DropHandover, roles.MoveRequest, roles.Throttle, roles.Prepare, roles.Unprepare, roles.Chain, roles.MakeOffer,
 	roles.TakeWritesBack, roles.TakeOver, reopen, takeLock, remember}
@@ -96,7 +96,7 @@ func (s *state) decide(n int, g guess, e *explorer) {
 
 // slowly are the operations whose effect may come long after the decision. The others look again themselves when they begin.
 var slowly = func() (out [64]bool) {
-	for _, o := range []roles.Op{roles.Unlock, roles.SetK, roles.WriteSync, roles.TakeBack, roles.FollowOp, recordPromotion, receiveFrom, letClientsIn,
+	for _, o := range []roles.Op{roles.Unlock, roles.SetK, roles.WriteSync, roles.TakeBack, roles.Expect, roles.FollowOp, recordPromotion, receiveFrom, letClientsIn,
 		roles.Chain, roles.MakeOffer, roles.TakeWritesBack, reopen, takeLock, remember} {
 		out[opNumber(o)] = true
 	}
@@ -154,7 +154,7 @@ func (s *state) ask(n int, g guess, m mutation) (r reply) {
 		}
 	case roles.Ask:
 		a.what = textNumber(st.For)
-	case roles.FollowOp:
+	case roles.Expect, roles.FollowOp:
 		a.term, a.armed = uint8(f.View.Sync.Term), f.View.Sync.Has(f.Self.Inc)
 		a.sync.ver = uint8(f.View.Sync.Ver)
 	}
@@ -172,13 +172,23 @@ func (s *state) open(n int, k uint8, m mutation) {
 	}
 	s.lockOutAll(n, m)
 	s.setK(n, k)
+	if x.agent.spareTerm != s.sync.term {
+		for _, i := range roles.Sealed(s.facts(n, guess{})) {
+			v.unlocked[incNumber(i).node()] = true
+			x.agent.admits = s.sync.term
+		}
+		s.publish(n)
+	}
+	if m.letsAllIn {
+		v.unlocked = [nodes]bool{true, true, true}
+	}
 	x.agent.act = act{op: opNumber(letClientsIn), sync: s.sync, from: -1}
 }
 
 func (s *state) become(n int, to role) {
 	x := &s.node[n]
 	from := roleNames[x.agent.state]
-	x.agent.state, x.agent.act = to, act{from: -1}
+	x.agent.state, x.agent.act, x.agent.admits = to, act{from: -1}, 0
 	if from == roles.Primary {
 		x.agent.openTerm, x.agent.promoted, x.agent.checkpoints, x.agent.leading, x.agent.plan, x.agent.took = 0, 0, [3]question{}, record{}, plan{}, false
 		s.fence(n)
@@ -188,14 +198,14 @@ func (s *state) become(n int, to role) {
 	}
 	switch roleNames[to] {
 	case roles.Failover, roles.RestoreSnapshot:
-		x.agent.follow, x.agent.checked = follow{}, follow{}
+		x.agent.follow, x.agent.checked, x.agent.expected = follow{}, follow{}, false
 	}
 }
 
 // fence lets nobody in any more; a commit that waits means SIGKILL.
 func (s *state) fence(n int) {
 	v := &s.node[n].srv
-	s.node[n].agent.promoted = 0
+	s.node[n].agent.promoted, s.node[n].agent.admits = 0, 0
 	if !v.up {
 		return
 	}
@@ -307,6 +317,8 @@ func (s *state) perform(n int, g guess, m mutation) {
 		if s.lock == int8(n) && s.holder == a.session {
 			s.lock, s.holder, s.lastHad = -1, 0, 0
 		}
+	case roles.Expect:
+		s.expect(n, a, m)
 	case roles.FollowOp:
 		s.follow(n, a, m)
 	case receiveFrom:
@@ -392,7 +404,7 @@ func (s *state) letClientsIn(n int, a act, g guess) {
 	}
 	s.opened(n, a.sync.term)
 	x.srv.offline = false
-	x.agent.leading, x.agent.openTerm, x.agent.checkpoints, x.agent.follow = a.sync, a.sync.term, [3]question{}, follow{}
+	x.agent.leading, x.agent.openTerm, x.agent.admits, x.agent.checkpoints, x.agent.follow = a.sync, a.sync.term, 0, [3]question{}, follow{}
 	x.agent.took, x.agent.ready, x.agent.chain = x.agent.spareTerm == a.sync.term, 0, chain{}
 	x.agent.state = roleOf(roles.Primary)
 	s.publish(n)

@@ -11,7 +11,7 @@ func (s *state) seal(n int, m mutation) {
 	if x.srv.receiver != off && !m.sealEarly {
 		s.stopReceiver(n)
 	}
-	x.agent.follow = follow{}
+	x.agent.follow, x.agent.expected = follow{}, false
 	if x.disk.promised != s.sync.term+1 {
 		x.disk.promised = s.sync.term + 1
 		x.disk.lastTerm = max(x.disk.lastTerm, s.sync.term)
@@ -110,9 +110,34 @@ func (s *state) follow(n int, a act, m mutation) {
 		x.agent.follow, x.agent.chain = next, chain{}
 		return
 	}
+	done := x.agent.expected && x.agent.follow == next && v.receiver == off
+	x.agent.expected = false
+	if done || s.confirmFollow(n, a, m) {
+		x.agent.act = act{from: -1, op: opNumber(receiveFrom), node: a.node, armed: a.armed}
+	}
+}
+
+// expect is FOLLOW up to the confirmation, before the primary is open.
+func (s *state) expect(n int, a act, m mutation) {
+	x := &s.node[n]
+	if !x.srv.up || x.session == 0 {
+		return
+	}
+	x.agent.checked = follow{primary: a.node, term: a.term}
+	if s.sync.term == a.term {
+		x.disk.lastTerm = max(x.disk.lastTerm, a.term)
+	}
+	x.disk.promised = max(x.disk.promised, a.term)
+	x.agent.expected = s.confirmFollow(n, a, m)
+}
+
+// confirmFollow says whom node n is about to follow, with its receiver stopped.
+func (s *state) confirmFollow(n int, a act, m mutation) bool {
+	x := &s.node[n]
+	v := &x.srv
 	if v.srcOn {
 		if v.wait != 0 {
-			return
+			return false
 		}
 		s.setK(n, 0)
 	}
@@ -121,11 +146,11 @@ func (s *state) follow(n int, a act, m mutation) {
 	}
 	if a.armed && a.sync.ver != s.sync.ver && !m.armsOnAnyRecord { // the confirmation is refused: what it was decided on is no more
 		x.agent.follow = follow{}
-		return
+		return false
 	}
-	x.agent.follow, x.agent.chain = next, chain{}
+	x.agent.follow, x.agent.chain = follow{a.node, a.term, a.armed}, chain{}
 	s.publishStopped(n)
-	x.agent.act = act{from: -1, op: opNumber(receiveFrom), node: a.node, armed: a.armed}
+	return true
 }
 
 // validPrimary is roles.View.ValidPrimary.

@@ -107,7 +107,7 @@ func (c card) real() roles.Node {
 	n := roles.Node{
 		Inc: incNames[c.inc], Name: nodeNames[c.inc.node()], Cluster: "c", MySQL: nodeNames[c.inc.node()] + ":3306", State: roleNames[c.state],
 		Healthy: c.healthy, Promised: uint64(c.promised), Void: c.void, Follows: incNames[c.follow.primary], FollowTerm: uint64(c.follow.term),
-		ArmedWanted: c.follow.armed, Armed: c.armed, Caught: c.caught, Open: uint64(c.open), Receiver: ridNames[c.inc.node()][c.rid],
+		ArmedWanted: c.follow.armed, Armed: c.armed, Caught: c.caught, Admits: uint64(c.admits), Open: uint64(c.open), Receiver: ridNames[c.inc.node()][c.rid],
 	}
 	for _, a := range c.answers {
 		if a.seq != 0 {
@@ -252,7 +252,7 @@ func (s *state) publish(n int) {
 	}
 	v := &x.srv
 	c := card{inc: s.incOf(n), alive: true, state: x.agent.state, promised: x.disk.promised, void: x.disk.void, follow: x.agent.follow,
-		answers: x.agent.answers, open: x.agent.openTerm, checkpoints: x.agent.checkpoints}
+		answers: x.agent.answers, open: x.agent.openTerm, admits: x.agent.admits, checkpoints: x.agent.checkpoints}
 	if v.up && v.source >= 0 && v.receiver == on {
 		c.armed, c.rid, c.caught = v.armed, v.rid, true
 	}

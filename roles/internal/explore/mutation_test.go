@@ -24,6 +24,7 @@ type mutation struct {
 	rebootVoidsNothing bool
 	armsOnAnyRecord    bool
 	opensWithStrangers bool
+	letsAllIn          bool
 }
 
 // ballots makes a mutation of what elections see.
@@ -79,6 +80,7 @@ func caught() []struct {
 		{mutation{name: "armed on a record that is no more", armsOnAnyRecord: true}, work(left{writes: 1, cuts: 1})},
 		{written("let go by its own word", letGoByItsWord), work(left{writes: 1, cuts: 1})},
 		{mutation{name: "an ordinary OPEN spares chained nodes", opensWithStrangers: true}, handingOver(left{writes: 1, ends: 1}, 1, offered)},
+		{mutation{name: "OPEN lets in who is no acker of its term", letsAllIn: true}, handingOver(left{writes: 1, ends: 1}, 1, offered)},
 	}
 }
 

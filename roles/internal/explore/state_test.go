@@ -132,6 +132,7 @@ type card struct {
 	caught      bool
 	answers     [3]answer
 	open        uint8
+	admits      uint8
 	checkpoints [3]question
 	plan        plan
 	ready       uint8
@@ -190,6 +191,7 @@ type agent struct {
 	promoted    uint8
 	leading     record
 	openTerm    uint8
+	admits      uint8
 	checkpoints [3]question
 	answers     [3]answer
 	act         act
@@ -199,6 +201,7 @@ type agent struct {
 	spare       incs
 	spareTerm   uint8
 	took        bool // the term was handed over to it
+	expected    bool // follow was confirmed before its primary was open, and nothing was received since
 }
 
 type disk struct {

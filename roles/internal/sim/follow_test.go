@@ -8,7 +8,7 @@ import (
 
 // followPrimary is FOLLOW.
 func (a *agent) followPrimary(p *proc, f roles.Facts) error {
-	h, ok := f.View.ValidPrimary()
+	h, ok := f.View.Admitting()
 	if !ok {
 		return errNotNow
 	}
@@ -34,9 +34,7 @@ func (a *agent) followPrimary(p *proc, f roles.Facts) error {
 		}
 		a.checked = [2]any{h.Inc, sync.Term}
 	}
-	_ = p.save(func(d *disk) {
-		d.lastSync, d.promised = newer(refused(d.lastSync, sync, f.Self.Inc), sync), max(d.promised, sync.Term)
-	})
+	noteFollowed(p, f)
 	m := f.MySQL
 	next := roles.Follow{Primary: h.Inc, Term: sync.Term, Armed: armed}
 	if m.Source == h.MySQL && m.Receiver != roles.Off && m.Applier == roles.On && m.ArmedWanted == armed && m.Armed == armed && !m.Offline {
@@ -46,7 +44,35 @@ func (a *agent) followPrimary(p *proc, f roles.Facts) error {
 	return a.repoint(p, f, h, next)
 }
 
-func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow) error {
+func noteFollowed(p *proc, f roles.Facts) {
+	sync := f.View.Sync
+	_ = p.save(func(d *disk) {
+		d.lastSync, d.promised = newer(refused(d.lastSync, sync, f.Self.Inc), sync), max(d.promised, sync.Term)
+	})
+}
+
+// expected is what was confirmed before the primary was open.
+type expected struct {
+	roles.Follow
+	ver uint64
+}
+
+func (a *agent) expectPrimary(p *proc, f roles.Facts) error {
+	h, ok := f.View.Promoted()
+	if !ok || !roles.WinnerHolds(f, h) {
+		return errNotNow
+	}
+	next := roles.Following(f, h)
+	a.checked = [2]any{h.Inc, next.Term}
+	noteFollowed(p, f)
+	if err := a.confirmAs(p, f, next); err != nil {
+		return err
+	}
+	a.expected = expected{next, f.View.Sync.Ver}
+	return nil
+}
+
+func (a *agent) confirmAs(p *proc, f roles.Facts, next roles.Follow) error {
 	if s := a.srv; s.srcOn {
 		if s.wait != 0 {
 			return errNotNow
@@ -60,13 +86,24 @@ func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow)
 			return err
 		}
 	}
-	back := a.chained != nil
 	a.follow, a.chained = next, nil
 	n := a.ownRecord(f)
 	n.Receiver, n.Armed, n.Confirms, n.Caught = "", false, nil, false
 	if err := a.publishFollow(p, n, f.View.Sync.Ver); err != nil {
 		a.follow = roles.Follow{}
 		return err
+	}
+	return nil
+}
+
+func (a *agent) repoint(p *proc, f roles.Facts, h roles.Node, next roles.Follow) error {
+	back := a.chained != nil
+	done := a.expected == expected{next, f.View.Sync.Ver} && a.follow == next && f.MySQL.Receiver == roles.Off
+	a.expected = expected{}
+	if !done {
+		if err := a.confirmAs(p, f, next); err != nil {
+			return err
+		}
 	}
 	src := a.w.byAddr(h.MySQL)
 	armed := next.Armed || back && a.w.is("a chained node goes back without disarming")

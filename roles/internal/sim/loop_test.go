@@ -286,7 +286,7 @@ func (a *agent) fire(p *proc, d roles.Decision, f roles.Facts) {
 	a.state = r.To
 	a.w.note("%s: %s -> %s on %s (%s)", a.name, from, r.To, d.Event, d.Why)
 	if from == roles.Primary {
-		a.openTerm, a.promoted, a.founded, a.checkpoints = 0, 0, false, nil
+		a.openTerm, a.admits, a.promoted, a.founded, a.checkpoints = 0, 0, 0, false, nil
 		a.handover, a.tookOver, a.throttle = nil, nil, 0
 	}
 	if r.To == roles.Primary || r.To == roles.Failover || r.To == roles.RestoreSnapshot {

@@ -78,6 +78,7 @@ type agent struct {
 	noDrain         uint64
 	markerAt        time.Duration
 	openTerm        uint64
+	admits          uint64
 	confirms        []roles.Confirmation
 	seen            map[string]time.Duration // since when each request is known
 	handover        *roles.Handover          // this primary works on it
@@ -94,6 +95,7 @@ type agent struct {
 	spareTerm       uint64
 	ready           uint64
 	chained         *roles.Chained
+	expected        expected
 	connected       bool
 	failing         time.Duration
 	down            time.Duration // since when its server has been seen dead

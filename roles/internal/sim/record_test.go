@@ -9,7 +9,7 @@ func (a *agent) ownRecord(f roles.Facts) roles.Node {
 		Inc: a.inc(), Name: a.name, Cluster: a.disk.cluster, MySQL: a.addr(), State: a.state, Promised: a.disk.promised, Void: a.disk.void,
 		NoFailover: a.self().NoFailover, Priority: a.self().Priority,
 		Follows: a.follow.Primary, FollowTerm: a.follow.Term, ArmedWanted: a.follow.Armed, Armed: m.Armed && m.Receiver == roles.On,
-		Caught: m.Caught, Confirms: a.confirms, Open: a.openTerm, Checkpoints: a.checkpoints,
+		Caught: m.Caught, Confirms: a.confirms, Admits: a.admits, Open: a.openTerm, Checkpoints: a.checkpoints,
 		Handover: a.handover, Ready: a.ready, Drained: roles.DrainedFor(f), Chained: a.chained,
 	}
 	if m.Receiver == roles.On {

@@ -49,6 +49,8 @@ func (a *agent) step(p *proc, s roles.Step, f roles.Facts) error {
 		return a.keeper.release(p)
 	case roles.Close:
 		return p.sql("read-only", func(s *server) { s.ro = true })
+	case roles.Expect:
+		return a.expectPrimary(p, f)
 	case roles.FollowOp:
 		return a.followPrimary(p, f)
 	case roles.Confirm:
@@ -174,6 +176,17 @@ func (a *agent) openWrites(p *proc, f roles.Facts) error {
 	if err := p.sql("set K", func(s *server) { a.w.setSource(s, k) }); err != nil {
 		return err
 	}
+	if sealed := roles.Sealed(f); !handed && len(sealed) > 0 {
+		if err := p.sql("let in", func(s *server) {
+			for _, i := range sealed {
+				s.accounts[a.w.byName(i.Name())] = unlocked
+			}
+		}); err != nil {
+			return err
+		}
+		a.admits = sync.Term
+		a.want(a.ownRecord(f))
+	}
 	if f.MySQL.Receiver != roles.Off && handed {
 		if err := p.sql("stop receiver", a.w.stopReceiver); err != nil {
 			return err
@@ -186,7 +199,7 @@ func (a *agent) openWrites(p *proc, f roles.Facts) error {
 	if err := p.sql("offline_mode=OFF", func(s *server) { a.w.opened(a, sync.Term); s.offline = false }); err != nil {
 		return err
 	}
-	a.leading, a.openTerm, a.checkpoints, a.follow = sync, sync.Term, nil, roles.Follow{}
+	a.leading, a.openTerm, a.admits, a.checkpoints, a.follow = sync, sync.Term, 0, nil, roles.Follow{}
 	clear(a.silent)
 	a.keeper.opened(sync.Term)
 	return nil
@@ -230,7 +243,7 @@ func (a *agent) fence(p *proc) {
 	a.giveUpAttach()
 	a.keeper.armed, a.keeper.term, a.fed, a.mem = false, 0, 0, memory{}
 	a.keeper.drop()
-	a.promoted, a.founded = 0, false
+	a.promoted, a.admits, a.founded = 0, 0, false
 }
 
 func (a *agent) fenceServer(p *proc) error {

@@ -125,8 +125,9 @@ type Agent struct {
 	noDrain     uint64
 	markerAt    time.Duration
 	openTerm    uint64
-	calm        bool // the last look found nothing to do
-	held        bool // a failover of this node is held back, and that has been logged
+	admits      uint64 // the term that is being opened, once its ackers are let in
+	calm        bool   // the last look found nothing to do
+	held        bool   // a failover of this node is held back, and that has been logged
 	status      mysql.Status
 
 	confirms []roles.Confirmation
@@ -137,6 +138,7 @@ type Agent struct {
 	ready    uint64         // the hand-over this node is prepared to take
 	applying applyingState  // how it gets on with what it has received
 	chained  *roles.Chained // the candidate this node receives from
+	expected expected       // what was confirmed to the winner of an election before it was open
 	accepted *accepted      // the offer this node has taken
 	hastened uint64         // the hand-over whose offer was taken up without another look at mysqld
 	turning  *turning       // what the last takeover began at the server; nil: there was none
@@ -420,7 +422,7 @@ func (a *Agent) entered(t engine.Transition[roles.State, roles.Event]) {
 	a.hookTransition(t)
 	a.recall(t)
 	if t.From == roles.Primary {
-		a.openTerm, a.promoted, a.founded, a.checkpoints = 0, 0, false, nil
+		a.openTerm, a.admits, a.promoted, a.founded, a.checkpoints = 0, 0, 0, false, nil
 		a.handing, a.throttle = nil, 0 // whatever the server becomes next takes it off: ReadOnlyOff, DisableEvents
 		a.catalog.want(nil)
 	}

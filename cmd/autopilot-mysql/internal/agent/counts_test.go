@@ -64,6 +64,7 @@ func TestRoundTrips(t *testing.T) {
 	lab := newTrapLab(t)
 	t.Run("failover", func(t *testing.T) { countFailover(t, lab) })
 	t.Run("hand-over", func(t *testing.T) { countHandover(t, lab) })
+	t.Run("follower", func(t *testing.T) { countFollower(t, lab) })
 }
 
 // pair is an open primary p and its standby f, with their records in a store; held is the session that has the lock.
@@ -191,4 +192,58 @@ func countHandover(t *testing.T, lab *trapLab) {
 	require.True(t, f.disk.s.Led, "what it alone holds after a crash may be commits of its own term")
 	require.Less(t, slices.Index(asked, "mysqld: kill replication streams"), slices.Index(asked, "mysqld: set semi-sync source side"),
 		"a stream that ends while the source side is switched on takes up to a second (trap 15)")
+}
+
+// countFollower counts what an acker asks once the winner of an election lets it in: the first commit waits for that. What can be
+// done before is done while the winner opens.
+func countFollower(t *testing.T, lab *trapLab) {
+	p, f, m, held, c := pair(t, lab)
+	me, it := f.disk.inc(), p.disk.inc()
+	m.Expire(held.ID())
+	_, err := f.watch.refresh(t.Context())
+	require.NoError(t, err)
+	_, err = f.machine.Fire(f.ctx(), roles.NoPrimary, f.facts(), "the test says so")
+	require.NoError(t, err)
+	f.does(roles.SealReceive)
+	f.does(roles.PublishSeal)
+
+	view, err := f.watch.refresh(t.Context())
+	require.NoError(t, err)
+	won := view.Sync
+	won.Term = 2
+	lock := m.Session("p again", time.Hour)
+	p.ok(lock.Open)
+	tell := func(admits uint64) {
+		n := p.tells(nil)
+		n.State, n.Open, n.Admits = roles.Failover, 0, admits
+		putAll(t, m, election.Lock(f.keys.Node(it), lock.ID(), cluster.Encode(n)))
+		_, err := f.watch.refresh(t.Context())
+		require.NoError(t, err)
+	}
+	putAll(t, m, election.Lock(f.keys.Leader(), lock.ID(), []byte(it)), election.CAS(f.keys.Sync(), won.Ver, cluster.Encode(won)),
+		election.Set(f.keys.Seal(it), cluster.Encode(roles.Seal{Promise: 2, Position: p.look().Position()})))
+	tell(0)
+	f.does(roles.Expect)
+	require.Empty(t, roles.Decide(roles.Failover, f.facts()).Steps, "until it is let in")
+	require.Equal(t, roles.Follow{Primary: it, Term: 2, Armed: true}, f.follow)
+	view, err = f.watch.refresh(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, it, view.Nodes[me].Follows, "the winner sees it")
+
+	tell(2)
+	c.take()
+	f.does(roles.FollowOp)
+	atMost(t, c.take(), 5, 0)
+	f.until("acknowledges", func(st mysql.Status) bool { return st.Replica.Receiver == mysql.On && st.Replica.Armed })
+	require.Empty(t, roles.Decide(roles.Failover, f.facts()).Steps)
+}
+
+// does looks and decides, which must be this step, and does it.
+func (n *trapNode) does(op roles.Op) {
+	n.t.Helper()
+	f := n.facts()
+	d := roles.Decide(n.machine.State(), f)
+	require.Len(n.t, d.Steps, 1, "%s %s", d.Event, d.Why)
+	require.Equal(n.t, op, d.Steps[0].Op, d.Why)
+	require.NoError(n.t, n.perform(n.ctx(), d.Steps[0], f))
 }

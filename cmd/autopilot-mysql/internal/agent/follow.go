@@ -27,12 +27,11 @@ const (
 
 // followPrimary is FOLLOW: compare histories, be closed for writes, stop, confirm, and only then receive.
 func (a *Agent) followPrimary(ctx context.Context, f roles.Facts) error {
-	h, ok := f.View.ValidPrimary()
+	h, ok := f.View.Admitting()
 	if !ok {
 		return errNotNow
 	}
-	sync := f.View.Sync
-	armed := sync.Has(f.Self.Inc) && !f.Self.NoFailover
+	sync, next := f.View.Sync, roles.Following(f, h)
 	r := a.status.Replica
 	refused := r != nil && r.Receiver == mysql.Off && r.IOErrno != 0 && f.MySQL.Source == h.MySQL // by anybody else, it says nothing about h
 	switch {
@@ -51,15 +50,11 @@ func (a *Agent) followPrimary(ctx context.Context, f roles.Facts) error {
 		}
 		a.checked = checkedHistory{h.Inc, sync.Term}
 	}
-	if err := a.disk.save(func(s *diskState) {
-		s.LastSync = newer(refusedTakeover(s.LastSync, sync, f.Self.Inc), sync)
-		s.Promised = max(s.Promised, sync.Term)
-	}); err != nil {
+	if err := a.noteFollowed(f); err != nil {
 		return fmt.Errorf("follow %s: %w", h.Name, err)
 	}
 	m := f.MySQL
-	next := roles.Follow{Primary: h.Inc, Term: sync.Term, Armed: armed}
-	if m.Source == h.MySQL && m.Receiver != roles.Off && m.Applier == roles.On && m.ArmedWanted == armed && m.Armed == armed && !m.Offline {
+	if m.Source == h.MySQL && m.Receiver != roles.Off && m.Applier == roles.On && m.ArmedWanted == next.Armed && m.Armed == next.Armed && !m.Offline {
 		a.follow, a.chained = next, nil // only the term is new: nothing about the stream changes
 		return nil
 	}
@@ -69,8 +64,62 @@ func (a *Agent) followPrimary(ctx context.Context, f roles.Facts) error {
 	return nil
 }
 
-// repoint stops the receiver before it confirms: whoever the primary lets in acknowledges only as confirmed.
-func (a *Agent) repoint(ctx context.Context, f roles.Facts, h roles.Node, next roles.Follow) error {
+// expected is what a node has confirmed before the primary was open, and under which version of sync.
+type expected struct {
+	roles.Follow
+	ver uint64
+}
+
+// expectPrimary confirms that the winner of an election will be followed, while it opens. Nothing is received here, and nothing
+// will be before it is open.
+func (a *Agent) expectPrimary(ctx context.Context, f roles.Facts) error {
+	h, ok := f.View.Promoted()
+	if !ok || !roles.WinnerHolds(f, h) {
+		return errNotNow
+	}
+	next := roles.Following(f, h)
+	a.checked = checkedHistory{h.Inc, next.Term}
+	err := a.noteFollowed(f)
+	if err == nil {
+		err = a.confirmAs(ctx, f, next)
+	}
+	if err != nil {
+		return fmt.Errorf("expect %s: %w", h.Name, err)
+	}
+	a.expected = expected{next, f.View.Sync.Ver}
+	if f.MySQL.Applier != roles.On { // the relay log would be deleted
+		return nil
+	}
+	src, err := a.sourceAt(h, next.Armed)
+	if err == nil {
+		err = a.srv.Point(ctx, src)
+	}
+	if err != nil {
+		return fmt.Errorf("expect %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// sourceAt is h as this node's source.
+func (a *Agent) sourceAt(h roles.Node, armed bool) (mysql.Source, error) {
+	host, port, err := splitAddr(h.MySQL)
+	return mysql.Source{
+		Host: host, Port: port, User: a.creds.Node(a.Settings.Name), Password: a.creds.Password, Armed: armed,
+		Heartbeat: heartbeat, ConnectRetry: connectRetry,
+	}, err
+}
+
+// noteFollowed makes durable which record this node acts on.
+func (a *Agent) noteFollowed(f roles.Facts) error {
+	sync := f.View.Sync
+	return a.disk.save(func(s *diskState) {
+		s.LastSync = newer(refusedTakeover(s.LastSync, sync, f.Self.Inc), sync)
+		s.Promised = max(s.Promised, sync.Term)
+	})
+}
+
+// confirmAs stops the receiver before it confirms: whoever the primary lets in acknowledges only as confirmed.
+func (a *Agent) confirmAs(ctx context.Context, f roles.Facts, next roles.Follow) error {
 	if err := a.closeAsReplica(ctx); err != nil {
 		return err
 	}
@@ -85,20 +134,34 @@ func (a *Agent) repoint(ctx context.Context, f roles.Facts, h roles.Node, next r
 		a.follow = roles.Follow{}
 		return err
 	}
-	host, port, err := splitAddr(h.MySQL)
+	return nil
+}
+
+// repoint confirms, unless that was done while the primary opened, and receives from it.
+func (a *Agent) repoint(ctx context.Context, f roles.Facts, h roles.Node, next roles.Follow) error {
+	done := a.expected == expected{next, f.View.Sync.Ver} && a.follow == next && f.MySQL.Receiver == roles.Off
+	a.expected = expected{}
+	if !done {
+		if err := a.confirmAs(ctx, f, next); err != nil {
+			return err
+		}
+	}
+	src, err := a.sourceAt(h, next.Armed)
 	if err != nil {
 		return err
 	}
-	user := a.creds.Node(a.Settings.Name)
-	wctx, cancel := context.WithTimeout(ctx, letInWait)
-	password, err := awaitLogin(wctx, h.MySQL, user, a.creds)
-	cancel()
-	if err != nil && ctx.Err() == nil {
-		a.Log.Debug("not let in yet; the receiver will retry", "primary", h.Name, "err", err)
+	if done && roles.LetIn(f) && a.creds.Former == "" { // nothing to find out: the winner let it in before it said so
+		err = a.srv.Begin(ctx, src, a.status)
+	} else {
+		wctx, cancel := context.WithTimeout(ctx, letInWait)
+		src.Password, err = awaitLogin(wctx, h.MySQL, src.User, a.creds)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			a.Log.Debug("not let in yet; the receiver will retry", "primary", h.Name, "err", err)
+		}
+		err = a.srv.Follow(ctx, src)
 	}
-	if err := a.srv.Follow(ctx, mysql.Source{
-		Host: host, Port: port, User: user, Password: password, Armed: next.Armed, Heartbeat: heartbeat, ConnectRetry: connectRetry,
-	}); err != nil {
+	if err != nil {
 		if errors.Is(err, mysql.ErrNoReplication) { // the next turn starts it anew; it serves nobody as it is
 			return errors.Join(err, a.killMysqld(ctx))
 		}

@@ -69,6 +69,7 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		// thread that collects acknowledgements lets go of it, up to a second later (trap 15). Both are in force before clients are.
 		{"lock out", a.lockOthersOut(turn)},
 		{"source on", func(ctx context.Context) error { return a.srv.SetSource(ctx, k > 0, k) }},
+		{"let in", a.letSealedIn(f, turn)},
 		{"receiver off", turn.nothingElse},
 		{"term on disk", func(ctx context.Context) error { return a.termOnDisk(ctx, sync) }},
 		{"events", func(ctx context.Context) error { // the scheduler starts only now: an event's commits wait for the same acknowledgements
@@ -91,7 +92,7 @@ func (a *Agent) OpenWrites(ctx context.Context, f roles.Facts) error {
 		return fmt.Errorf("open writes: %w", err)
 	}
 	a.catalog.want(a.catalog.primary())
-	a.leading, a.openTerm, a.checkpoints, a.follow = sync, sync.Term, nil, roles.Follow{}
+	a.leading, a.openTerm, a.admits, a.checkpoints, a.follow = sync, sync.Term, 0, nil, roles.Follow{}
 	a.accounts.forget()
 	clear(a.silent)
 	a.keeper.opened(sync.Term)
@@ -132,6 +133,29 @@ func (a *Agent) lockOthersOut(turn *turning) func(context.Context) error {
 			return nil
 		}
 		return a.lockEverybody(ctx, false, turn.spare...)
+	}
+}
+
+// letSealedIn lets those in who sealed for this very term, now that everybody is locked out and commits wait for them, and says so:
+// they connect while the rest is done, before clients that all log in at once take the processor.
+func (a *Agent) letSealedIn(f roles.Facts, turn *turning) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if turn != nil {
+			return nil
+		}
+		var users []string
+		for _, i := range roles.Sealed(f) {
+			users = append(users, a.creds.Node(i.Name()))
+		}
+		if len(users) == 0 {
+			return nil
+		}
+		if err := a.srv.OpenAccounts(ctx, users); err != nil {
+			return err
+		}
+		a.admits = f.View.Sync.Term
+		a.record.want(a.ownRecord(f)) // written beside the rest
+		return nil
 	}
 }
 
@@ -205,7 +229,7 @@ func (a *Agent) fence(ctx context.Context, why string) {
 	a.giveUpAttach()
 	a.keeper.disarm()
 	a.keeper.drop() // it is no longer this node's to renew; the session stays, and the lock is released next
-	a.promoted, a.founded, a.accepted = 0, false, nil
+	a.promoted, a.admits, a.founded, a.accepted = 0, 0, false, nil
 	a.Log.Info("fence", "why", why, "how", how, "took", (election.Boottime() - started).Round(time.Millisecond).String())
 }
 

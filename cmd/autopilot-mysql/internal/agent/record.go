@@ -164,7 +164,7 @@ func (a *Agent) ownRecord(f roles.Facts) roles.Node {
 		Inc: a.disk.inc(), Name: s.Name, Cluster: a.disk.s.ClusterID, MySQL: a.mysqlAddr(), HTTP: a.HTTPAddr, Version: a.status.Version,
 		State: a.machine.State(), Reason: a.why, Promised: a.disk.s.Promised, Void: a.disk.s.Void, NoFailover: s.NoFailover, Priority: s.Priority,
 		Follows: a.follow.Primary, FollowTerm: a.follow.Term, ArmedWanted: a.follow.Armed, Armed: m.Armed && m.Receiver == roles.On,
-		Caught: m.Caught, Confirms: a.confirms, Open: a.openTerm, Checkpoints: a.checkpoints, Ready: a.ready, Drained: roles.DrainedFor(f), Chained: a.chained, PIDs: roles.PIDs{Guard: a.guardPID, Agent: a.agentPID, Mysqld: pid},
+		Caught: m.Caught, Confirms: a.confirms, Admits: a.admits, Open: a.openTerm, Checkpoints: a.checkpoints, Ready: a.ready, Drained: roles.DrainedFor(f), Chained: a.chained, PIDs: roles.PIDs{Guard: a.guardPID, Agent: a.agentPID, Mysqld: pid},
 		Datadir: s.Datadir, Executed: a.status.Executed.String(), LeaseMS: -1, Unfit: f.Disk.Unfit,
 		Maintenance: f.Self.Maintenance, Login: a.login(), Leaving: f.Stop, Errant: f.Errant, Kept: a.attic.say(),
 		CooldownMS: f.Set.Cooldown.Milliseconds(), FailoversPerHour: f.Set.FailoversPerHour,

@@ -84,6 +84,8 @@ func (a *Agent) perform(ctx context.Context, s roles.Step, f roles.Facts) error 
 		return a.promote(ctx)
 	case roles.Release:
 		return a.keeper.release(ctx)
+	case roles.Expect:
+		return a.expectPrimary(ctx, f)
 	case roles.FollowOp:
 		return a.followPrimary(ctx, f)
 	case roles.Confirm:

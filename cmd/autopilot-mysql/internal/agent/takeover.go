@@ -80,7 +80,7 @@ func (a *Agent) chain(ctx context.Context, f roles.Facts) error {
 		return errNotNow
 	}
 	plan, c := *h.Handover, f.View.Nodes[h.Handover.To]
-	host, port, err := splitAddr(c.MySQL)
+	src, err := a.sourceAt(c, true)
 	if err != nil {
 		return err
 	}
@@ -103,13 +103,10 @@ func (a *Agent) chain(ctx context.Context, f roles.Facts) error {
 		a.chained = nil
 		return fmt.Errorf("turn to %s: %w", c.Name, err)
 	}
-	user, password := a.creds.Node(a.Settings.Name), a.creds.Password
-	if a.creds.Former != "" && errors.Is(mysql.TryLogin(ctx, c.MySQL, user, password, a.creds.TLS), mysql.ErrAccessDenied) {
-		password = a.creds.Former // the candidate does not know better yet
+	if a.creds.Former != "" && errors.Is(mysql.TryLogin(ctx, c.MySQL, src.User, src.Password, a.creds.TLS), mysql.ErrAccessDenied) {
+		src.Password = a.creds.Former // the candidate does not know better yet
 	}
-	return a.srv.Follow(ctx, mysql.Source{
-		Host: host, Port: port, User: user, Password: password, Armed: true, Heartbeat: heartbeat, ConnectRetry: connectRetry,
-	})
+	return a.srv.Follow(ctx, src)
 }
 
 // takeOver accepts an offer: everything offered is executed here, and nothing else; then one transaction moves lock and
