@@ -133,7 +133,7 @@ func expect(f Facts) (Step, bool) {
 	switch confirmed := f.Follow == Following(f, h); {
 	case !confirmed:
 		return Step{Op: Expect, Node: h.Inc, Why: fmt.Sprintf("%s opens term %d: confirming that it will be followed", h.Name, term)}, true
-	case h.Admits == term:
+	case h.Admits == term && LetIn(f):
 		return Step{Op: FollowOp, Node: h.Inc, Why: fmt.Sprintf("following %s, which opens term %d", h.Name, term)}, true
 	}
 	return Step{}, false

@@ -64,6 +64,9 @@ func TestTheWinnerIsExpectedWhileItOpens(t *testing.T) {
 	f.Follow = roles.Follow{Primary: peer, Term: 4, Armed: true}
 	f.MySQL.Receiver = roles.Connecting
 	require.False(t, admits(4), "it receives")
+	f.MySQL.Receiver = roles.Off
+	f.View.Seals[self] = roles.Seal{Promise: 3, Position: upTo(9)}
+	require.False(t, admits(4), "it is not among those that are let in")
 	f = sealed()
 	f.View.Nodes[peer] = roles.Node{Inc: peer, Name: "b", Session: peerSession, MySQL: "b:3306", Open: 4}
 	require.Equal(t, roles.PrimaryFound, roles.Decide(roles.Failover, f).Event, "an open one is followed")

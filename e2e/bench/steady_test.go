@@ -68,23 +68,27 @@ func (s *stand) rate(d time.Duration) float64 {
 }
 
 // stopped is the rate while nobody looks after the servers.
-func (s *stand) stopped(d time.Duration) float64 {
-	nodes := s.Doc().Nodes
+func (s *stand) stopped(d time.Duration) (rate float64) {
+	unwatched(s.Cluster, s.Doc().Nodes, func() { rate = s.rate(d) })
+	return rate
+}
+
+// unwatched does something while agents and guards are stopped: for less than a lease.
+func unwatched(c *harness.Cluster, nodes []harness.Node, do func()) {
 	for _, n := range nodes {
-		s.Signal(n.Pids.Guard, syscall.SIGSTOP)
+		c.Signal(n.Pids.Guard, syscall.SIGSTOP)
 	}
 	for _, n := range nodes {
-		s.Signal(n.Pids.Agent, syscall.SIGSTOP)
+		c.Signal(n.Pids.Agent, syscall.SIGSTOP)
 	}
-	rate := s.rate(d)
+	do()
 	for _, n := range nodes {
-		s.Signal(n.Pids.Agent, syscall.SIGCONT)
+		c.Signal(n.Pids.Agent, syscall.SIGCONT)
 	}
 	for _, n := range nodes {
-		s.Signal(n.Pids.Guard, syscall.SIGCONT)
+		c.Signal(n.Pids.Guard, syscall.SIGCONT)
 	}
 	time.Sleep(time.Second) // leases are renewed
-	return rate
 }
 
 // cost adds up what agents and guards use.

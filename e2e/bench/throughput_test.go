@@ -27,7 +27,8 @@ func duration(name string, d time.Duration) time.Duration {
 // throughput compares the work a cluster of ours does with the work of the very same servers without us: the same data,
 // option files, arguments and semi-synchronous replication, but neither agent nor guard. Each half of a pair begins with
 // servers that were just started, and the order of the halves changes from pair to pair, so that neither side always has the
-// warmer machine.
+// warmer machine. The half with us measures every load twice, the second time with agents and guards stopped: at the very same
+// servers, moments apart, so that less chance is in it.
 func throughput(t *testing.T, r *result) {
 	p := newPairing(t, r)
 	for i := range rounds(8) {
@@ -59,10 +60,11 @@ type pairing struct {
 	tended bool              // who has the servers now
 	with   map[string]string // the primary's settings with us
 	told   bool              // how they differ from those without us has been noted
+	halves int
 }
 
 func newPairing(t *testing.T, r *result) *pairing {
-	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s", MysqldArgs: usersLogs}), t: t, r: r, tended: true}
+	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, Lease: steadyLease, RestartAfter: "0s", MysqldArgs: usersLogs}), t: t, r: r, tended: true}
 	d := p.WaitWhole(3)
 	p.u = untendedOf(t, p.Cluster, d)
 	t.Cleanup(p.u.kill)
@@ -103,10 +105,27 @@ func (p *pairing) half(tended bool) bool {
 		if !p.quiet() {
 			return false
 		}
-		p.measure(load, tended)
+		if !tended {
+			p.measure(load, without)
+			continue
+		}
+		order := []string{with, stopped}
+		if p.halves++; p.halves%2 == 0 {
+			order = []string{stopped, with}
+		}
+		for _, how := range order {
+			p.measure(load, how)
+		}
 	}
 	return true
 }
+
+// How a load is measured.
+const (
+	with    = "with"
+	stopped = "stopped" // agents and guards
+	without = "without"
+)
 
 func (p *pairing) tell(differ []string) {
 	if len(differ) == 0 {
@@ -133,21 +152,32 @@ func (p *pairing) hand(tended bool) {
 }
 
 // measure runs one load and notes what it did, and what agents, guards and Consul used meanwhile.
-func (p *pairing) measure(load string, tended bool) {
-	before, began := p.used(tended), time.Now()
-	rate, p99 := p.run(load, loadWindow())
+func (p *pairing) measure(load, how string) {
+	if how == stopped {
+		unwatched(p.Cluster, p.u.nodes, func() { p.note(load, how) })
+		return
+	}
+	before, began := p.used(how == with), time.Now()
+	p.note(load, how)
 	took := time.Since(began).Seconds()
-	how := map[bool]string{true: "with", false: "without"}[tended]
+	if how == without {
+		return
+	}
+	now := p.used(true)
+	p.r.of(load+", CPU of three agents and guards", "% of a core").add(100 * (now[0] - before[0]) / took)
+	p.r.of(load+", CPU of Consul", "% of a core").add(100 * (now[1] - before[1]) / took)
+}
+
+func (p *pairing) note(load, how string) {
+	window := loadWindow()
+	if how != without {
+		window /= 2 // each of the two; a lease must not run out meanwhile
+	}
+	rate, p99 := p.run(load, window)
 	p.r.of(load+", "+how, "/s").add(rate)
 	if p99 > 0 {
 		p.r.of(load+", "+how+", 99th percentile", "ms").add(p99)
 	}
-	if !tended {
-		return
-	}
-	now := p.used(tended)
-	p.r.of(load+", CPU of three agents and guards", "% of a core").add(100 * (now[0] - before[0]) / took)
-	p.r.of(load+", CPU of Consul", "% of a core").add(100 * (now[1] - before[1]) / took)
 }
 
 // used are the CPU seconds of agents and guards, and of Consul.
@@ -207,7 +237,9 @@ func (p *pairing) reckon() {
 	p.r.Ratios = nil
 	for _, load := range p.loads {
 		p.r.Ratios = append(p.r.Ratios, compare(load+", transactions with agents and guards, of those without",
-			p.r.of(load+", with", "/s").Values, p.r.of(load+", without", "/s").Values))
+			p.r.of(load+", with", "/s").Values, p.r.of(load+", without", "/s").Values),
+			compare(load+", transactions with agents and guards, of those with both stopped, in turns",
+				p.r.of(load+", with", "/s").Values, p.r.of(load+", stopped", "/s").Values))
 	}
 }
 

@@ -34,6 +34,7 @@ func (a *Agent) followPrimary(ctx context.Context, f roles.Facts) error {
 	sync, next := f.View.Sync, roles.Following(f, h)
 	r := a.status.Replica
 	refused := r != nil && r.Receiver == mysql.Off && r.IOErrno != 0 && f.MySQL.Source == h.MySQL // by anybody else, it says nothing about h
+	refused = refused && !a.hasConfirmed(f, next)                                                 // nor does what was before this term
 	switch {
 	case !refused && a.checked == (checkedHistory{h.Inc, sync.Term}):
 	case !refused && roles.WinnerHolds(f, h): // should its binary logs not reach back to here, it refuses the receiver
@@ -137,9 +138,14 @@ func (a *Agent) confirmAs(ctx context.Context, f roles.Facts, next roles.Follow)
 	return nil
 }
 
+// hasConfirmed tells whether next was confirmed before the primary was open, and nothing has changed or been received since.
+func (a *Agent) hasConfirmed(f roles.Facts, next roles.Follow) bool {
+	return a.expected == expected{next, f.View.Sync.Ver} && a.follow == next && f.MySQL.Receiver == roles.Off
+}
+
 // repoint confirms, unless that was done while the primary opened, and receives from it.
 func (a *Agent) repoint(ctx context.Context, f roles.Facts, h roles.Node, next roles.Follow) error {
-	done := a.expected == expected{next, f.View.Sync.Ver} && a.follow == next && f.MySQL.Receiver == roles.Off
+	done := a.hasConfirmed(f, next)
 	a.expected = expected{}
 	if !done {
 		if err := a.confirmAs(ctx, f, next); err != nil {
