@@ -200,12 +200,13 @@ func (s *state) revive(n int) {
 
 // tidy forgets what nobody can see any more, so that states which differ in nothing else are one.
 func (s *state) tidy() {
+	_, open := s.validPrimary()
 	for n := range nodes {
 		x := &s.node[n]
 		if !s.cards[n].alive { // a dead record is looked at for nothing but its incarnation
 			s.cards[n] = card{inc: s.cards[n].inc, void: s.cards[n].void}
 		}
-		if s.seals[n].promise <= s.sync.term {
+		if p := s.seals[n].promise; p < s.sync.term || p == s.sync.term && open { // while a term opens, its seals say who is let in
 			s.seals[n] = seal{}
 		}
 		if roleNames[x.agent.state] != roles.Primary {
