@@ -65,7 +65,7 @@ func (h storyteller) WithGroup(name string) slog.Handler {
 
 // setScene is called at the beginning of a turn.
 func (a *Agent) setScene(f roles.Facts) {
-	_, led := f.View.ValidPrimary()
+	_, led := f.View.Promoted() // what is done while it opens belongs to its term
 	a.narrate(sceneOf(a.machine.State(), max(f.View.Sync.Term, a.disk.s.LastSync.Term), led))
 }
 
