@@ -177,7 +177,7 @@ func countFailover(t *testing.T, lab *trapLab) {
 	m.Expire(held.ID())
 	asked := f.becomes(c, roles.NoPrimary)
 	atMost(t, asked, 18, 10)
-	require.Contains(t, asked, "mysqld: rotate binary log", "beside a transaction: followers find their place at once (trap 26)")
+	require.NotContains(t, asked, "mysqld: rotate binary log", "the present one is short")
 }
 
 func countHandover(t *testing.T, lab *trapLab) {
@@ -248,4 +248,30 @@ func (n *trapNode) does(op roles.Op) {
 	require.Len(n.t, d.Steps, 1, "%s %s", d.Event, d.Why)
 	require.Equal(n.t, op, d.Steps[0].Op, d.Why)
 	require.NoError(n.t, n.perform(n.ctx(), d.Steps[0], f))
+}
+
+// Trap 26: a source looks for a receiver's place from the beginning of the file in which that is.
+func TestALongBinlogEndsBeforeATerm(t *testing.T) {
+	n := newTrapLab(t).start(t, "n")
+	n.ok(n.srv.ReadOnlyOff)
+	file := func() string {
+		end, err := n.srv.EndOfBinlog(n.ctx())
+		require.NoError(t, err)
+		return end.File
+	}
+	short := file()
+	<-n.beginBinlog(n.ctx())
+	require.Equal(t, short, file())
+	admin := n.db(trapCreds.Admin(), trapCreds.Password)
+	n.exec(admin, "SET GLOBAL max_binlog_size=1073741824")
+	n.exec(admin, "CREATE TABLE app.long_ones (x LONGTEXT)")
+	for range 3 {
+		n.exec(admin, "INSERT INTO app.long_ones VALUES (REPEAT('x', 6 << 20))")
+	}
+	require.Equal(t, short, file())
+	<-n.beginBinlog(n.ctx())
+	fresh := file()
+	require.NotEqual(t, short, fresh)
+	<-n.beginBinlog(n.ctx())
+	require.Equal(t, fresh, file())
 }
