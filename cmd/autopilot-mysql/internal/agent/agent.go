@@ -132,17 +132,18 @@ type Agent struct {
 
 	confirms []roles.Confirmation
 
-	handing  *handing       // the hand-over this primary works on
-	throttle time.Duration  // the delay that may be on its commits because of one; 0: none
-	tried    bool           // a hand-over before the graceful stop has been begun
-	ready    uint64         // the hand-over this node is prepared to take
-	applying applyingState  // how it gets on with what it has received
-	chained  *roles.Chained // the candidate this node receives from
-	expected expected       // what was confirmed to the winner of an election before it was open
-	accepted *accepted      // the offer this node has taken
-	hastened uint64         // the hand-over whose offer was taken up without another look at mysqld
-	turning  *turning       // what the last takeover began at the server; nil: there was none
-	seen     *mysql.Status  // what the last step ended with; the next turn takes it
+	handing    *handing       // the hand-over this primary works on
+	throttle   time.Duration  // the delay that may be on its commits because of one; 0: none
+	tried      bool           // a hand-over before the graceful stop has been begun
+	ready      uint64         // the hand-over this node is prepared to take
+	applying   applyingState  // how it gets on with what it has received
+	chained    *roles.Chained // the candidate this node receives from
+	leftBehind bool           // this node led when it died, and its entry as the primary may still be in the catalog
+	expected   expected       // what was confirmed to the winner of an election before it was open
+	accepted   *accepted      // the offer this node has taken
+	hastened   uint64         // the hand-over whose offer was taken up without another look at mysqld
+	turning    *turning       // what the last takeover began at the server; nil: there was none
+	seen       *mysql.Status  // what the last step ended with; the next turn takes it
 
 	startedAt  time.Duration // when mysqld was started last
 	startPause time.Duration // pause before it may be started again; grows while it keeps dying
@@ -366,6 +367,7 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 		return again, nil
 	}
 	a.setScene(f)
+	a.clearCatalog(f)
 	d := roles.Decide(a.machine.State(), f)
 	a.why = d.Why
 	switch {

@@ -16,6 +16,7 @@ import (
 func (a *Agent) adopt(ctx context.Context) {
 	pid, running := a.Guard.Mysqld()
 	if !running {
+		a.leftBehind = a.disk.s.LastSync.Primary == a.disk.inc()
 		return
 	}
 	a.open()

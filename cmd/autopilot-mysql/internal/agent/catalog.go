@@ -100,6 +100,25 @@ func (c *catalog) found(s *election.Service) {
 	c.left = s
 }
 
+// clear has s, which a previous agent may have left, removed now. Safe for concurrent use.
+func (c *catalog) clear(s *election.Service) {
+	c.found(s)
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// clearCatalog removes what this node left in the catalog when it died as the primary and comes back before its lease is over. Its
+// own session freed the lock then, but clients would see two primaries, one of them dead, until the entry's check runs out. With a
+// session this node knows that nobody else has its name.
+func (a *Agent) clearCatalog(f roles.Facts) {
+	if a.leftBehind && f.Lease.Session != "" {
+		a.leftBehind = false
+		a.catalog.clear(a.catalog.primary())
+	}
+}
+
 func same(a, b *election.Service) bool {
 	if a == nil || b == nil {
 		return a == b

@@ -13,6 +13,7 @@ import (
 
 	"github.com/autopilot-mysql/autopilot-mysql/cmd/autopilot-mysql/internal/config"
 	"github.com/autopilot-mysql/autopilot-mysql/election"
+	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
 // register is a catalog in memory that remembers in which order it was asked.
@@ -134,5 +135,31 @@ func TestCatalog_remove(t *testing.T) {
 		c.want(c.primary()) // the hand-over did not come about
 		synctest.Wait()
 		require.Len(t, r.entries, 1)
+	})
+}
+
+// A node that died as the primary and comes back at once is not found as the primary until its check runs out.
+func TestCatalog_what_a_dead_primary_left_goes_when_it_is_back(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := election.ParamsFor(3 * time.Second)
+		require.NoError(t, err)
+		set := &config.Settings{Name: "n1"}
+		set.Cluster, set.Service = "main", "mysql"
+		r := &register{entries: []string{"mysql-primary-main-n1"}}
+		a := &Agent{catalog: newCatalog(r, p, set, slog.New(slog.DiscardHandler)), leftBehind: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go a.catalog.run(ctx)
+		synctest.Wait()
+		a.clearCatalog(roles.Facts{})
+		synctest.Wait()
+		require.Empty(t, r.asked, "somebody else may have its name")
+		a.clearCatalog(roles.Facts{Lease: roles.Lease{Session: "s"}})
+		synctest.Wait()
+		require.Equal(t, []string{"deregister mysql-primary-main-n1"}, r.asked)
+		require.Empty(t, r.entries)
+		a.clearCatalog(roles.Facts{Lease: roles.Lease{Session: "s"}})
+		synctest.Wait()
+		require.Len(t, r.asked, 1, "once")
 	})
 }
