@@ -109,6 +109,9 @@ func (s *stand) knock(d harness.Document, n harness.Node) (end func()) {
 	return s.fleet.knock(func(addr string) (*sql.DB, error) { return harness.OpenPlain(d, addr) }, n.MySQL)
 }
 
+// staysDead is how soon a playground starts a node again that died: never.
+const staysDead = "0s"
+
 // failovers measures a fault of the primary.
 func failovers(o harness.Options, writers, count int, target float64, hit func(*stand, harness.Document)) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
@@ -130,6 +133,9 @@ func failovers(o harness.Options, writers, count int, target float64, hit func(*
 			r.phases("", e, g)
 			t.Logf("%s to %s: client %.1f ms, %v", d.Primary, after.Primary, ms(g.Client), e.Phases)
 			s.repair(d.Primary)
+			if o.RestartAfter == staysDead {
+				s.Start(d.Primary)
+			}
 		}
 		s.check(r)
 	}

@@ -11,6 +11,10 @@ func scenarios() []scenario {
 	lease := func(d time.Duration, nodes int) harness.Options {
 		return harness.Options{Nodes: nodes, Lease: d, RestartAfter: "500ms"}
 	}
+	// dead is a cluster whose killed nodes are started again only when a round is over.
+	dead := func(d time.Duration, nodes int) harness.Options {
+		return harness.Options{Nodes: nodes, Lease: d, RestartAfter: staysDead}
+	}
 	return []scenario{
 		{"appliers", "three bare semi-synchronous servers: do replicas keep up with 8 clients, by the number of parallel workers", appliers, ""},
 		{"reconnect", "two bare servers: how long until a follower that connects anew has the next write, by the size of the source's binary log file", reconnect, "BENCH_ROUNDS"},
@@ -18,12 +22,13 @@ func scenarios() []scenario {
 		{"switchover-64", "planned switchover, 64 clients", switchovers(64, 80, 120), "BENCH_ROUNDS"},
 		{"switchover-0", "planned switchover, one client writing every 5 ms", switchovers(0, 0, 0), "BENCH_ROUNDS"},
 		{"switchover-8-cpu", "who has the CPUs between the last acknowledgement of the old primary and the first of the new one; needs perf, root and tracefs", shares(8), "BENCH_ROUNDS"},
-		{"node-killed", "guard, agent and mysqld of the primary killed at once, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 10, 3400, killNode), "BENCH_ROUNDS"},
-		{"node-killed-lease-1s", "the same with a lease of 1 s", failovers(lease(time.Second, 3), 8, 10, 1400, killNode), "BENCH_ROUNDS"},
+		{"node-killed", "guard, agent and mysqld of the primary killed at once, lease 3 s, 8 clients", failovers(dead(3*time.Second, 3), 8, 10, 3400, killNode), "BENCH_ROUNDS"},
+		{"node-killed-restarted", "the same, and started again by its supervisor after half a second", failovers(lease(3*time.Second, 3), 8, 8, 3400, killNode), "BENCH_ROUNDS"},
+		{"node-killed-lease-1s", "node-killed with a lease of 1 s", failovers(dead(time.Second, 3), 8, 10, 1400, killNode), "BENCH_ROUNDS"},
 		{"mysqld-killed", "mysqld of the primary killed, its agent lives, 8 clients", failovers(lease(3*time.Second, 3), 8, 12, 350, killMysqld), "BENCH_ROUNDS"},
 		{"mysqld-killed-64", "the same with 64 clients", failovers(lease(3*time.Second, 3), 64, 8, 0, killMysqld), "BENCH_ROUNDS"},
 		{"node-frozen", "guard, agent and mysqld of the primary stopped, resumed after the failover, lease 3 s, 8 clients", failovers(lease(3*time.Second, 3), 8, 8, 3400, freezeNode), "BENCH_ROUNDS"},
-		{"node-killed-9", "the same with nine nodes, lease 3 s", failovers(lease(3*time.Second, 9), 8, 5, 3400, killNode), "BENCH_ROUNDS"},
+		{"node-killed-9", "node-killed with nine nodes, lease 3 s", failovers(dead(3*time.Second, 9), 8, 5, 3400, killNode), "BENCH_ROUNDS"},
 		{"partition", "links of the primary cut in network namespaces, lease 3 s, 8 clients: to everything, to Consul only, to its replicas only (for 5 s; nobody fails over for that); needs root, ip, nft and tc", partitions, "BENCH_ROUNDS"},
 		{"node-and-agent-killed", "everything on the primary's host killed at once, also the Consul agent the node talks to, lease 3 s, 8 clients; needs root, ip, nft and tc", withAgent, "BENCH_ROUNDS"},
 		{"lagging", "every replica has a minute of relay log to apply: a switchover and a failover then, 8 clients", lagging, "BENCH_LAG (1m), BENCH_ROUNDS (3 of each)"},
