@@ -107,15 +107,7 @@ func (s *Server) LetIn(ctx context.Context, users []string) error {
 		if err := s.LockAccounts(ctx, others); err != nil {
 			return err
 		}
-		for _, user := range users {
-			if err := s.EnsureAccount(ctx, user, true); err != nil {
-				return err
-			}
-			if err := s.UnlockAccount(ctx, user); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.OpenAccounts(ctx, users)
 	})
 }
 

@@ -68,6 +68,11 @@ func (c *catalog) want(s *election.Service) {
 		return
 	}
 	c.wanted, c.absent = s, false
+	c.hurry()
+}
+
+// hurry makes run look at once. Safe for concurrent use.
+func (c *catalog) hurry() {
 	select {
 	case c.kick <- struct{}{}:
 	default:
@@ -103,10 +108,7 @@ func (c *catalog) found(s *election.Service) {
 // clear has s, which a previous agent may have left, removed now. Safe for concurrent use.
 func (c *catalog) clear(s *election.Service) {
 	c.found(s)
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
+	c.hurry()
 }
 
 // clearCatalog removes what this node left in the catalog when it died as the primary and comes back before its lease is over. Its

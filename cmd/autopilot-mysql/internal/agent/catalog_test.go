@@ -50,15 +50,21 @@ func (r *register) Deregister(_ context.Context, id string) error {
 func (r *register) Pass(_ context.Context, id, _ string) error { return r.do("pass", id) }
 func (r *register) Fail(_ context.Context, id, _ string) error { return r.do("fail", id) }
 
-// Clients wait for a new primary's entry and for nothing else: it comes before the reader's goes. The other way round an old
-// primary must be gone from the catalog before it is anything else.
-func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T) {
+// catalogOfN1 is the catalog of node n1 of the cluster main, with a lease of 3 s.
+func catalogOfN1(t *testing.T, services election.Services) *catalog {
+	t.Helper()
 	p, err := election.ParamsFor(3 * time.Second)
 	require.NoError(t, err)
 	set := &config.Settings{Name: "n1"}
 	set.Cluster, set.Service = "main", "mysql"
+	return newCatalog(services, p, set, slog.New(slog.DiscardHandler))
+}
+
+// Clients wait for a new primary's entry and for nothing else: it comes before the reader's goes. The other way round an old
+// primary must be gone from the catalog before it is anything else.
+func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T) {
 	r := &register{}
-	c := newCatalog(r, p, set, slog.New(slog.DiscardHandler))
+	c := catalogOfN1(t, r)
 	reader, primary := c.entry("mysql", "standby"), c.primary()
 
 	have := c.reconcile(t.Context(), nil, reader)
@@ -96,12 +102,8 @@ func (r *slowRegister) Deregister(ctx context.Context, id string) error {
 // Writes end only when no client is sent to the old primary any more; but not later than they would without Consul.
 func TestCatalog_remove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, err := election.ParamsFor(3 * time.Second)
-		require.NoError(t, err)
-		set := &config.Settings{Name: "n1"}
-		set.Cluster, set.Service = "main", "mysql"
 		r := &slowRegister{may: make(chan struct{})}
-		c := newCatalog(r, p, set, slog.New(slog.DiscardHandler))
+		c := catalogOfN1(t, r)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -141,12 +143,8 @@ func TestCatalog_remove(t *testing.T) {
 // A node that died as the primary and comes back at once is not found as the primary until its check runs out.
 func TestCatalog_what_a_dead_primary_left_goes_when_it_is_back(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, err := election.ParamsFor(3 * time.Second)
-		require.NoError(t, err)
-		set := &config.Settings{Name: "n1"}
-		set.Cluster, set.Service = "main", "mysql"
 		r := &register{entries: []string{"mysql-primary-main-n1"}}
-		a := &Agent{catalog: newCatalog(r, p, set, slog.New(slog.DiscardHandler)), leftBehind: true}
+		a := &Agent{catalog: catalogOfN1(t, r), leftBehind: true}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go a.catalog.run(ctx)
