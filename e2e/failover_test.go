@@ -39,6 +39,41 @@ func primaryKilled(t *testing.T, rounds int) []string {
 	return lines
 }
 
+// TestReplicaLeavesTheElectionToTheAckers: two of three followers acknowledge, and they suffice. The third has no vote; it goes on
+// as a replica and turns to whoever they elected.
+func TestReplicaLeavesTheElectionToTheAckers(t *testing.T) {
+	c := harness.Up(t, harness.Options{Nodes: 4, RestartAfter: "1s"})
+	whole := func() harness.Document {
+		return c.Wait("two standbys and a replica", harness.ReadyLimit, func(d harness.Document) bool {
+			return d.Primary != "" && len(d.AckSet.Members) == 3 && d.Count("standby") == 2 && d.Count("replica") == 1
+		})
+	}
+	const attempts = 5 // the ackers have a second, and a machine can pause for that long
+	for i := range attempts {
+		w := load.Start(t, c)
+		before, replica := whole(), ""
+		for _, n := range before.Nodes {
+			if n.State == "replica" {
+				replica = n.Name
+			}
+		}
+		told, at := len(c.Log(replica)), time.Now()
+		c.Kill(before.Primary)
+		c.WaitNewPrimary(before.Primary, before.Term)
+		w.WaitAcksSince(at, 50)
+		whole()
+		w.WaitAcks(20)
+		w.Verify(c)
+		stayed := !strings.Contains(c.Log(replica)[told:], "to=failover")
+		t.Logf("attempt %d: %s went on as a replica: %t, gap %v", i+1, replica, stayed, w.Gap(at).Round(time.Millisecond))
+		if stayed {
+			c.Down()
+			return
+		}
+	}
+	require.Fail(t, "the replica took part in every election")
+}
+
 // atOnceLease is long enough that a hand-over which waits for it cannot be taken for one that does not; of longestLease, the
 // longest there is, this is so on a machine that pauses.
 const (

@@ -3,6 +3,7 @@ package roles
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // decideFollower serves replica and standby: the difference is only whether our acknowledgements count.
@@ -44,6 +45,24 @@ func decideFollower(s State, f Facts) Decision {
 	return decideFollow(s, f, h)
 }
 
+// ackersAlone is how long the ackers are left alone with an election: a few times what one takes.
+const ackersAlone = time.Second
+
+// LeavesToAckers reports whether this node stays out of an election. It is in no ack set, so its seal has no vote, and the
+// ackers suffice: what it would do and publish now, in a large cluster with most of the others, takes Consul's time from those
+// everybody waits for, and its services would leave the catalog for a moment. Its stream has ended, so nothing comes from the old
+// primary any more that the new one may lack.
+func LeavesToAckers(f Facts) bool {
+	sync, l := f.View.Sync, f.View.Leader
+	switch _, open := f.View.ValidPrimary(); {
+	case !f.View.OK || open || f.View.Paused || sync.Has(f.Self.Inc) || f.MySQL.Receiver == On:
+		return false
+	case l.Free():
+		return f.LeaderFree < ackersAlone && othersSuffice(f)
+	}
+	return sync.Has(l.Holder) && l.Holder != f.Follow.Primary
+}
+
 // condemnedBecause is why this node's data is given up.
 func condemnedBecause(f Facts) string {
 	if f.Disk.Condemned != "" {
@@ -67,6 +86,9 @@ func decideLeaderless(f Facts) Decision {
 	}
 	if f.View.Paused {
 		return wait("there is no valid primary, and automatic failover is paused" + f.View.Pause.Text() + "; end that with: autopilot-mysql resume")
+	}
+	if LeavesToAckers(f) {
+		return wait("the primary is gone; not in the ack set: following whoever the ackers elect")
 	}
 	if l.Free() {
 		return fire(NoPrimary, "nobody holds the lock")

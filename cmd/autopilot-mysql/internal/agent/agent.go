@@ -315,7 +315,7 @@ func (a *Agent) pace() time.Duration {
 		return spareTick
 	case a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil):
 		return handoverTick
-	case a.calm:
+	case a.calm, a.watch.apart.Load():
 		return calmTick
 	}
 	return tick
@@ -382,8 +382,7 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 	a.serveRequests(ctx, f)
 	a.rotate(ctx, f)
 	a.rememberWaiting(f, d.Why)
-	spare := a.waitsForLock(f.View)
-	again = a.watch.spare.Swap(spare) && !spare || again // what changed meanwhile woke nobody
+	again = a.watch.listen(a.waitsForLock(f.View), a.machine.State() == roles.Replica && roles.LeavesToAckers(f)) || again
 	a.calm = !again && isCalm(a.machine.State(), f, d)
 	if a.stop.Load() {
 		return again, a.stopped(ctx, f)

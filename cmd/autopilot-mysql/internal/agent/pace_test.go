@@ -69,6 +69,9 @@ func TestPace(t *testing.T) {
 	}
 	require.Equal(t, tick, pace(false, seen(nil)))
 	require.Equal(t, calmTick, pace(true, seen(nil)))
+	a.watch.apart.Store(true)
+	require.Equal(t, calmTick, pace(false, seen(nil)), "it leaves an election to others")
+	a.watch.apart.Store(false)
 	a.ready = 7
 	require.Equal(t, handoverTick, pace(true, seen(offer)), "the candidate")
 	a.ready, a.chained = 0, &roles.Chained{To: "n2~1~u", Seq: 7}

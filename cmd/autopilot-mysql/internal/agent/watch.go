@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,9 @@ const (
 	watchMax = 2 * time.Second
 	// watchRetry is the pause after a failed read.
 	watchRetry = 200 * time.Millisecond
+	// apartRest is how long a node that leaves an election to others does not ask for changes again: an election writes some thirty
+	// records, and Consul shows each of them to everybody who has asked.
+	apartRest = 200 * time.Millisecond
 	// outageMin is how long reads must have failed to be called an outage of Consul: a single lost answer is none.
 	outageMin = time.Second
 	// readTimeout bounds a plain read of the records.
@@ -48,7 +53,18 @@ type watch struct {
 	// spare is set while this node waits for the lock or the record of the term to change, and for nothing else: changes of
 	// other records do not wake it then. Its next look by the clock sees them.
 	spare atomic.Bool
-	known settled // when the node was woken last
+	// apart is set while this node leaves an election to others: no change wakes it then. The winner, too, is found by the clock, so
+	// that the nodes nobody waits for do not all turn to it in the moment in which the clients do.
+	apart atomic.Bool
+	known settled           // when the node was woken last
+	told  map[string]string // what the last answer had to say, see news; only run uses it
+}
+
+// listen says what this node waits for, see spare and apart. missed is true when it listens to more than before: what changed
+// meanwhile woke nobody.
+func (w *watch) listen(spare, apart bool) (missed bool) {
+	missed = w.spare.Swap(spare) && !spare
+	return w.apart.Swap(apart) && !apart || missed
 }
 
 // settled is what a hand-over waits for.
@@ -70,16 +86,35 @@ func (w *watch) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		view, err := w.take(v, index, err) // an answer that cannot be read is a failure like no answer: it is not asked for at once again
-		news := v.Index != index           // else the query waited in vain
-		if now := (settled{view.Leader, view.Sync.Ver}); err != nil || news && (now != w.known || !w.spare.Load()) {
+		view, err := w.take(v, index, err)                     // an answer that cannot be read is a failure like no answer: it is not asked for at once again
+		news := err == nil && (w.tells(v, view) || index == 0) // else the query waited in vain, or nothing changed but what people look at
+		if now := (settled{view.Leader, view.Sync.Ver}); err != nil || news && !w.apart.Load() && (now != w.known || !w.spare.Load()) {
 			w.known = now
 			w.wake()
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			pause(ctx, watchRetry)
+		case w.apart.Load():
+			pause(ctx, apartRest)
 		}
 	}
+}
+
+// tells reports whether an answer has something in it that a decision may depend on, and that the one before had not. In a cluster that
+// is at work every node brings up to date, every other second, what only people look at, see material; three nodes that look at mysqld
+// because of each would do so three times a second instead of twice.
+func (w *watch) tells(v election.View, view roles.View) bool {
+	told := make(map[string]string, len(v.KVs))
+	for key, kv := range v.KVs {
+		told[key] = strconv.FormatUint(kv.ModifyIndex, 10) + kv.Session
+	}
+	for inc, n := range view.Nodes {
+		told[w.keys.Node(inc)] = material(n) + n.Session
+	}
+	same := maps.Equal(told, w.told)
+	w.told = told
+	return !same
 }
 
 func (w *watch) next(ctx context.Context, index uint64) (election.View, error) {

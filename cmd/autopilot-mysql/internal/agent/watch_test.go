@@ -93,6 +93,70 @@ func TestASparedNodeIsWokenByTheLockAlone(t *testing.T) {
 	})
 }
 
+// What nodes tell only to people wakes nobody.
+func TestANodeIsNotWokenByWhatOnlyPeopleLookAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		var count atomic.Int32
+		w := newWatchThatWakes(t, m, func() { count.Add(1) })
+		synctest.Wait()
+		inc := roles.NewInc("n1", 1, "11111111-1111-4111-8111-111111111111")
+		n := roles.Node{Inc: inc, Name: "n1", State: roles.Standby, Executed: "u:1-5", Reason: "following n2"}
+		wakes := func(key string, record any) int {
+			before := count.Load()
+			put(t, m, key, record)
+			return int(count.Load() - before)
+		}
+		require.Equal(t, 1, wakes(w.keys.Node(inc), n))
+		n.Executed, n.LagSeconds, n.Reason = "u:1-6", 1, "still following n2"
+		require.Zero(t, wakes(w.keys.Node(inc), n))
+		v, _, _, err := w.current(patience)
+		require.NoError(t, err)
+		require.Equal(t, "u:1-6", v.Nodes[inc].Executed, "it is known all the same")
+		n.Healthy = true
+		require.Equal(t, 1, wakes(w.keys.Node(inc), n))
+		require.Equal(t, 1, wakes(w.keys.Leader(), inc))
+		require.Equal(t, 1, wakes(w.keys.Prefix+"archive/last", "of whatever"), "any other record counts")
+		ok, why, err := m.Txn(t.Context(), election.Delete(w.keys.Node(inc)))
+		require.NoError(t, err)
+		require.True(t, ok, why)
+		before := count.Load()
+		synctest.Wait()
+		m.Partition("n1", true)
+		time.Sleep(watchMax + readTimeout)
+		m.Partition("n1", false)
+		time.Sleep(watchRetry + time.Second)
+		require.Greater(t, count.Load(), before+1, "of an outage and its end it hears")
+	})
+}
+
+// Whoever leaves an election to others is not woken by it, and asks Consul for what changed a few times a second only.
+func TestANodeApartIsNotWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := election.NewMemory()
+		var count atomic.Int32
+		w := newWatchThatWakes(t, m, func() { count.Add(1) })
+		synctest.Wait()
+		before := count.Load()
+		require.False(t, w.listen(false, true))
+		inc := roles.NewInc("n1", 1, "11111111-1111-4111-8111-111111111111")
+		put(t, m, w.keys.Leader(), inc)
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 3, Primary: inc, Members: []roles.Inc{inc}})
+		put(t, m, w.keys.Sync(), roles.Sync{Term: 4, Primary: inc, Members: []roles.Inc{inc}})
+		v, _, _, err := w.current(patience)
+		require.NoError(t, err)
+		require.Less(t, v.Sync.Term, uint64(4), "it rests")
+		time.Sleep(apartRest)
+		synctest.Wait()
+		v, _, _, err = w.current(patience)
+		require.NoError(t, err)
+		require.Equal(t, uint64(4), v.Sync.Term)
+		require.Equal(t, before, count.Load())
+		require.True(t, w.listen(false, false), "it has missed something")
+		require.False(t, w.listen(false, false))
+	})
+}
+
 func TestWatchIsOnlyAMemoryAfterItsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := election.NewMemory()
