@@ -64,7 +64,7 @@ func TestReplicaLeavesTheElectionToTheAckers(t *testing.T) {
 		whole()
 		w.WaitAcks(20)
 		w.Verify(c)
-		stayed := !strings.Contains(c.Log(replica)[told:], "to=failover")
+		stayed := !strings.Contains(c.Log(replica)[told:], `"to":"failover"`)
 		t.Logf("attempt %d: %s went on as a replica: %t, gap %v", i+1, replica, stayed, w.Gap(at).Round(time.Millisecond))
 		if stayed {
 			c.Down()

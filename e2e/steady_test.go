@@ -87,7 +87,7 @@ func indexes(c *harness.Cluster) (out []uint64) {
 // asked is how often a node has asked its mysqld for everything so far, as mysqld counts one statement of that.
 func asked(t *testing.T, c *harness.Cluster, n harness.Node) float64 {
 	t.Helper()
-	v, err := strconv.ParseFloat(c.RootValue(n.Name, "SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Com_show_replica_status'"), 64)
+	v, err := strconv.ParseFloat(c.RootValue(n.Name, "SELECT COUNT_STAR FROM performance_schema.events_statements_summary_global_by_event_name WHERE EVENT_NAME = 'statement/sql/show_replica_status'"), 64)
 	require.NoError(t, err)
 	return v
 }
