@@ -9,6 +9,7 @@ GOTEST    := go test -p 1
 # Tests of the packages wait for a server or two now and then; two at a time leave no processor idle.
 UNITTEST  := go test -p 2
 UNITTIME  ?= 25m
+RULESTIME ?= 45m
 E2ETIME   ?= 70m
 SOAKTIME  ?= 4h
 STATES    ?= 2000000
@@ -21,7 +22,7 @@ IMAGE     ?= autopilot-mysql
 PARTS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/autopilot-mysql/parts
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo parts test check unit e2e current soak explore chaos chaos-totals bench lint fuzz docs docs-check image image-local clean conformance monitoring
+.PHONY: help build demo parts test check unit unit-servers unit-rules e2e current soak explore chaos chaos-totals bench lint fuzz docs docs-check image image-local clean conformance monitoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,10 +45,16 @@ check: ## formatting and go vet
 	go vet -C e2e ./...
 	go vet -C docker/example .
 
-unit: build ## tests of every package, with the race detector, against a real server
+# The rules need no server, and have what the servers leave of the processors.
+unit: build ## tests of every package: with the race detector against real servers; and the rules, millions of steps
+	+@$(MAKE) --no-print-directory -j 2 unit-servers unit-rules
+
+unit-servers: build
 	@env=$$($(BIN) parts --env); export $$env; echo "$$env"; \
-	$(UNITTEST) -race -timeout $(UNITTIME) $$(go list ./... | grep -v '/roles/internal/'); \
-	$(UNITTEST) -timeout $(UNITTIME) ./roles/internal/...  # millions of steps on one goroutine each: nothing to race, much to wait for
+	$(UNITTEST) -race -timeout $(UNITTIME) $$(go list ./... | grep -v '/roles/internal/')
+
+unit-rules: # one goroutine each: nothing to race, much to wait for
+	@nice -n 19 $(UNITTEST) -timeout $(RULESTIME) ./roles/internal/...
 
 # Built from its source module, once.
 CONSUL_TEMPLATE := $(PARTS)/consul-template-0.41.1

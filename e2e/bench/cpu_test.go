@@ -18,17 +18,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
 // shares tells what the machine's CPUs did between the last acknowledgement of the old primary and the first of the new one:
 // where processes share a machine, that is what a hand-over consists of.
 func shares(writers int) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
-		if said, err := exec.Command("perf", "record", "-q", "-e", "sched:sched_switch", "-a", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
-			t.Skipf("needs perf, root, and `mount -t tracefs none /sys/kernel/tracing`: %v %s", err, bytes.TrimSpace(said))
-		}
 		wall := r.of("on the servers, seen from outside", "ms")
-		var all []map[string]time.Duration
+		var all profiles
 		rec := record(t)
 		handOvers(t, r, writers, rounds(10), func(_ *stand, h handOver) {
 			rec.end()
@@ -38,19 +37,60 @@ func shares(writers int) func(*testing.T, *result) {
 			rec = record(t)
 		})
 		rec.end()
-		names := map[string]bool{}
-		for _, m := range all {
-			for name := range m {
-				names[name] = true
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			for _, m := range all {
-				r.of("CPU time, "+name, "ms").took(m[name])
-			}
-		}
-		r.note("the scheduler's switches were recorded meanwhile, which costs some time itself")
+		all.tell(r)
 	}
+}
+
+// faultShares tells the same of a failover: from the moment at which it began to be noticed, or from the lapse of the lease,
+// to the first acknowledgement at a client.
+func faultShares(o harness.Options, count int, hit func(*stand, harness.Document), from func(fault) time.Time) func(*testing.T, *result) {
+	return func(t *testing.T, r *result) {
+		wall := r.of("what the CPU time is of", "ms")
+		var all profiles
+		var rec *recording
+		recorded := func(s *stand, d harness.Document) {
+			rec = record(t)
+			hit(s, d)
+		}
+		faults(t, r, o, 8, rounds(count), recorded, func(f fault) {
+			rec.end()
+			began := from(f)
+			wall.took(f.gap.Found.Sub(began))
+			all = append(all, rec.during(began, f.gap.Found, f.pids))
+			t.Logf("%s to %s: %.1f ms, of which %v", f.from, f.to, ms(f.gap.Found.Sub(began)), f.opening.Phases)
+		})
+		all.tell(r)
+	}
+}
+
+// fromTheFault is the last acknowledgement before it.
+func fromTheFault(f fault) time.Time { return f.gap.Found.Add(-f.gap.Client) }
+
+// fromTheLapse is when the lock was free.
+func fromTheLapse(f fault) time.Time {
+	began := f.opening.At
+	for _, p := range []string{"seal", "elect", "drain", "promote", "open"} {
+		began = began.Add(-time.Duration(f.opening.Phases[p+"_ms"] * float64(time.Millisecond)))
+	}
+	return began
+}
+
+// profiles are who had the CPUs for how long, for each round.
+type profiles []map[string]time.Duration
+
+func (all profiles) tell(r *result) {
+	names := map[string]bool{}
+	for _, m := range all {
+		for name := range m {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, m := range all {
+			r.of("CPU time, "+name, "ms").took(m[name])
+		}
+	}
+	r.note("the scheduler's switches were recorded meanwhile, which costs some time itself")
 }
 
 // recording is one of all switches from one process to another.
@@ -58,28 +98,42 @@ type recording struct {
 	t    *testing.T
 	file string
 	cmd  *exec.Cmd
+	ends []*os.File // of the pipes to and from perf
 }
 
 func record(t *testing.T) *recording {
 	t.Helper()
+	if said, err := exec.Command("perf", "record", "-q", "-e", "sched:sched_switch", "-a", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		t.Skipf("needs perf, root, and `mount -t tracefs none /sys/kernel/tracing`: %v %s", err, bytes.TrimSpace(said))
+	}
 	r := &recording{t: t, file: filepath.Join(t.TempDir(), "perf.data")}
-	// A buffer that is never full while it matters: perf does not run then.
-	r.cmd = exec.Command("perf", "record", "-q", "-B", "-N", "-k", "CLOCK_MONOTONIC", "-m", "64M", "-e", "sched:sched_switch", "-a", "-o", r.file)
+	told, tell, err := os.Pipe()
+	require.NoError(t, err)
+	heard, hear, err := os.Pipe()
+	require.NoError(t, err)
+	r.ends = []*os.File{told, tell, heard, hear}
+	// A buffer that is never full while it matters: perf does not run then. And it says when it has begun, which takes it a
+	// while on a busy machine.
+	r.cmd = exec.Command("perf", "record", "-q", "-B", "-N", "-k", "CLOCK_MONOTONIC", "-m", "64M", "-e", "sched:sched_switch", "-a", "-o", r.file, "-D", "-1", "--control", "fd:3,4")
+	r.cmd.ExtraFiles = []*os.File{told, hear}
 	var said bytes.Buffer
 	r.cmd.Stderr = &said
 	require.NoError(t, r.cmd.Start())
 	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if i, err := os.Stat(r.file); err == nil && i.Size() > 0 {
-			return r
-		}
-		require.True(t, time.Now().Before(deadline), "perf does not record: %s", said.String())
-	}
+	_, err = tell.WriteString("enable\n")
+	require.NoError(t, err)
+	require.NoError(t, heard.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err = heard.Read(make([]byte, 16))
+	require.NoError(t, err, "perf does not record: %s", said.String())
+	return r
 }
 
 func (r *recording) end() {
 	_ = r.cmd.Process.Signal(syscall.SIGINT)
 	_ = r.cmd.Wait() // it ends by the signal
+	for _, f := range r.ends {
+		_ = f.Close()
+	}
 }
 
 var switched = regexp.MustCompile(`^\s*(.*?)\s+(-?\d+)/-?\d+\s+\[(\d+)\]\s+([\d.]+):`)

@@ -115,30 +115,59 @@ const staysDead = "0s"
 // failovers measures a fault of the primary.
 func failovers(o harness.Options, writers, count int, target float64, hit func(*stand, harness.Document)) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
-		s := setUp(t, o, writers)
 		at := r.of("at clients through discovery", "ms")
 		at.Target = target
-		for range rounds(count) {
-			d, ok := s.calm(r)
-			if !ok {
-				break
-			}
-			began := time.Now()
-			hit(s, d)
-			after := s.WaitNewPrimary(d.Primary, d.Term)
-			require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
-			g := s.fleet.longest(began)
-			at.took(g.Client)
-			e := s.Promotion(after.Term)
-			r.phases("", e, g)
-			t.Logf("%s to %s: client %.1f ms, %v", d.Primary, after.Primary, ms(g.Client), e.Phases)
-			s.repair(d.Primary)
-			if o.RestartAfter == staysDead {
-				s.Start(d.Primary)
-			}
-		}
-		s.check(r)
+		faults(t, r, o, writers, rounds(count), hit, func(f fault) {
+			at.took(f.gap.Client)
+			r.phases("", f.opening, f.gap)
+			t.Logf("%s to %s: client %.1f ms, %v", f.from, f.to, ms(f.gap.Client), f.opening.Phases)
+		})
 	}
+}
+
+// fault is one of a primary that was survived.
+type fault struct {
+	from, to string
+	gap      gap
+	opening  harness.Promotion
+	pids     map[int]string // of the nodes' processes before and after, each with its part in the failover
+}
+
+// faults makes some under writers, and gives each to note when it is over, before the node that had it is started again.
+func faults(t *testing.T, r *result, o harness.Options, writers, count int, hit func(*stand, harness.Document), note func(fault)) {
+	s := setUp(t, o, writers)
+	for range count {
+		d, ok := s.calm(r)
+		if !ok {
+			break
+		}
+		began := time.Now()
+		hit(s, d)
+		after := s.WaitNewPrimary(d.Primary, d.Term)
+		require.NoError(t, s.fleet.settle(time.Now(), time.Minute))
+		f := fault{from: d.Primary, to: after.Primary, gap: s.fleet.longest(began), opening: s.Promotion(after.Term), pids: map[int]string{}}
+		for _, n := range after.Nodes {
+			f.parts(n, "old primary, again")
+		}
+		for _, n := range d.Nodes {
+			f.parts(n, "old primary")
+		}
+		note(f)
+		s.repair(d.Primary)
+		if o.RestartAfter == staysDead {
+			s.Start(d.Primary)
+		}
+	}
+	s.check(r)
+}
+
+// parts names a node's processes by its part in the failover.
+func (f *fault) parts(n harness.Node, old string) {
+	part := map[string]string{f.from: old, f.to: "new primary"}[n.Name]
+	if part == "" {
+		part = "other nodes"
+	}
+	f.pids[n.Pids.Guard], f.pids[n.Pids.Agent], f.pids[n.Pids.Mysqld] = part+": guard", part+": agent", part+": mysqld"
 }
 
 // repair lets a node that was frozen go on; a dead one is started again by the playground.

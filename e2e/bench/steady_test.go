@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,37 +19,25 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/e2e/internal/harness"
 )
 
-const (
-	// steadyLease is long enough for everybody who watches to be stopped for a window without anybody noticing.
-	steadyLease = 30 * time.Second
-	// window is how long throughput is measured at a time.
-	window = 7 * time.Second
-	// watched is how long the cost of an idle and of a busy cluster is added up.
-	watched = 20 * time.Second
-)
+// watched is how long the cost of an idle and of a busy cluster is added up.
+const watched = 20 * time.Second
 
-// steady measures what watching costs. The throughput is of the very same servers, replication and clients, in turns with
-// all agents and guards running and with all of them stopped: what is left then is semi-synchronous replication by itself.
+// steady measures what watching costs, under the lease everybody has who sets none.
 func steady(t *testing.T, r *result) {
-	s := setUp(t, harness.Options{Nodes: 3, Lease: steadyLease}, 8)
+	s := setUp(t, harness.Options{Nodes: 3}, 8)
 	s.cost(r, "8 clients writing: ")
 	ratio := r.of("throughput with agents and guards, of that without", "%")
 	ratio.Target, ratio.AtLeast = 99, true
 	with, without := r.of("commits with agents and guards", "/s"), r.of("commits without", "/s")
 	end := alone(t, s.Cluster)
 	defer end()
-	for i := range rounds(10) {
-		var a, b float64
-		if i%2 == 0 {
-			a, b = s.rate(window), s.stopped(window)
-		} else {
-			b, a = s.stopped(window), s.rate(window)
-		}
+	acked := func() float64 { n, _ := s.fleet.count(); return float64(n) }
+	inTurns(t, s.Cluster, rounds(100), acked, func(a, b float64) {
 		with.add(a)
 		without.add(b)
 		ratio.add(100 * a / b)
 		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a, b, 100*a/b)
-	}
+	})
 	end()
 	r.Ratios = append(r.Ratios, compare("writes acknowledged, with agents and guards running, of those with both stopped, in turns", with.Values, without.Values))
 	s.rest(r)
@@ -58,43 +45,11 @@ func steady(t *testing.T, r *result) {
 	s.check(r)
 }
 
-// rate is how many writes per second are acknowledged during d.
-func (s *stand) rate(d time.Duration) float64 {
-	before, _ := s.fleet.count()
-	began := time.Now()
-	time.Sleep(d)
-	after, _ := s.fleet.count()
-	return float64(after-before) / time.Since(began).Seconds()
-}
-
-// stopped is the rate while nobody looks after the servers.
-func (s *stand) stopped(d time.Duration) (rate float64) {
-	unwatched(s.Cluster, s.Doc().Nodes, func() { rate = s.rate(d) })
-	return rate
-}
-
-// unwatched does something while agents and guards are stopped: for less than a lease.
-func unwatched(c *harness.Cluster, nodes []harness.Node, do func()) {
-	for _, n := range nodes {
-		c.Signal(n.Pids.Guard, syscall.SIGSTOP)
-	}
-	for _, n := range nodes {
-		c.Signal(n.Pids.Agent, syscall.SIGSTOP)
-	}
-	do()
-	for _, n := range nodes {
-		c.Signal(n.Pids.Agent, syscall.SIGCONT)
-	}
-	for _, n := range nodes {
-		c.Signal(n.Pids.Guard, syscall.SIGCONT)
-	}
-	time.Sleep(time.Second) // leases are renewed
-}
-
 // cost adds up what agents and guards use.
 func (s *stand) cost(r *result, when string) {
 	s.t.Helper()
-	nodes := s.Doc().Nodes
+	defer alone(s.t, s.Cluster)()
+	nodes, primary := s.Doc().Nodes, s.Doc().Primary
 	cpu := func() (all []float64) {
 		for _, n := range nodes {
 			all = append(all, cpuSeconds(n.Pids.Agent)+cpuSeconds(n.Pids.Guard))
@@ -108,7 +63,8 @@ func (s *stand) cost(r *result, when string) {
 	_, port, err := net.SplitHostPort(s.Doc().Consul)
 	require.NoError(s.t, err)
 	moved := countTraffic(port, pids)
-	before, began := cpu(), time.Now()
+	consul := s.ConsulPid()
+	before, byConsul, began := cpu(), cpuSeconds(consul), time.Now()
 	for time.Since(began) < watched {
 		time.Sleep(time.Second)
 		if moved != nil {
@@ -116,6 +72,7 @@ func (s *stand) cost(r *result, when string) {
 		}
 	}
 	after, took := cpu(), time.Since(began).Seconds()
+	r.of(when+"CPU of Consul", "% of a core").add(100 * (cpuSeconds(consul) - byConsul) / took)
 	if moved == nil {
 		r.note("there is no program ss here: bytes to and from Consul are not counted")
 	} else {
@@ -124,13 +81,18 @@ func (s *stand) cost(r *result, when string) {
 		r.of(when+"from Consul to the whole cluster", "KiB/s").add(received / 1024 / took)
 	}
 	mem, used := r.of(when+"resident memory of agent and guard, per node", "MiB"), r.of(when+"CPU of agent and guard, per node", "% of a core")
+	ofPrimary := r.of(when+"CPU of agent and guard, of the primary", "% of a core")
 	routines := r.of(when+"goroutines of the agent", "")
-	mem.Target, used.Target = 40, 1
+	mem.Target, used.Target, ofPrimary.Target = 40, 1, 1
 	for i, n := range nodes {
 		both, err := together(n.Pids.Agent, n.Pids.Guard)
 		require.NoError(s.t, err)
 		mem.add(both)
-		used.add(100 * (after[i] - before[i]) / took)
+		share := 100 * (after[i] - before[i]) / took
+		used.add(share)
+		if n.Name == primary {
+			ofPrimary.add(share)
+		}
 		if v := metric(n.HTTP, "autopilot_mysql_process_goroutines"); v > 0 {
 			routines.add(v)
 		}

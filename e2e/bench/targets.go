@@ -25,7 +25,8 @@ var targets = []struct {
 	{"planned switchover, 64 clients", "servers ≤ 80 ms, client ≤ 120 ms", []measured{
 		{"switchover-64", "on the servers, seen from outside"}, {"switchover-64", "at clients through discovery"}}},
 	{"agent and guard, steady, 8 clients writing", "≤ 40 MiB, ≤ 1 % of a core", []measured{
-		{"steady", "8 clients writing: resident memory of agent and guard, per node"}, {"steady", "8 clients writing: CPU of agent and guard, per node"}}},
+		{"steady", "8 clients writing: resident memory of agent and guard, per node"}, {"steady", "8 clients writing: CPU of agent and guard, per node"},
+		{"steady", "8 clients writing: CPU of agent and guard, of the primary"}}},
 	{"throughput with agents and guards, of that without", "≥ 99 %", []measured{{"steady", "throughput with agents and guards, of that without"}}},
 	{"node lost together with its own Consul agent", "bounded by Consul's session TTL, 20 to 28 s", []measured{{"node-and-agent-killed", "at clients through discovery"}}},
 	{"`make demo` from nothing until the cluster has failed over once", "≤ 180 s", []measured{{"demo", "from nothing until the cluster has failed over once"}}},

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -27,8 +28,8 @@ func duration(name string, d time.Duration) time.Duration {
 // throughput compares the work a cluster of ours does with the work of the very same servers without us: the same data,
 // option files, arguments and semi-synchronous replication, but neither agent nor guard. Each half of a pair begins with
 // servers that were just started, and the order of the halves changes from pair to pair, so that neither side always has the
-// warmer machine. The half with us measures every load twice, the second time with agents and guards stopped: at the very same
-// servers, moments apart, so that less chance is in it.
+// warmer machine. The half with us measures every load a second time, in turns with agents and guards running and stopped: at
+// the very same servers, moments apart, so that less chance is in it.
 func throughput(t *testing.T, r *result) {
 	p := newPairing(t, r)
 	for i := range rounds(8) {
@@ -60,11 +61,10 @@ type pairing struct {
 	tended bool              // who has the servers now
 	with   map[string]string // the primary's settings with us
 	told   bool              // how they differ from those without us has been noted
-	halves int
 }
 
 func newPairing(t *testing.T, r *result) *pairing {
-	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, Lease: steadyLease, RestartAfter: "0s", MysqldArgs: usersLogs}), t: t, r: r, tended: true}
+	p := &pairing{Cluster: harness.Up(t, harness.Options{Nodes: 3, RestartAfter: "0s", MysqldArgs: usersLogs}), t: t, r: r, tended: true}
 	d := p.WaitWhole(3)
 	p.u = untendedOf(t, p.Cluster, d)
 	t.Cleanup(p.u.kill)
@@ -105,27 +105,13 @@ func (p *pairing) half(tended bool) bool {
 		if !p.quiet() {
 			return false
 		}
-		if !tended {
-			p.measure(load, without)
-			continue
-		}
-		order := []string{with, stopped}
-		if p.halves++; p.halves%2 == 0 {
-			order = []string{stopped, with}
-		}
-		for _, how := range order {
-			p.measure(load, how)
+		p.measure(load, tended)
+		if tended && p.quiet() {
+			p.turns(load)
 		}
 	}
 	return true
 }
-
-// How a load is measured.
-const (
-	with    = "with"
-	stopped = "stopped" // agents and guards
-	without = "without"
-)
 
 func (p *pairing) tell(differ []string) {
 	if len(differ) == 0 {
@@ -152,33 +138,57 @@ func (p *pairing) hand(tended bool) {
 }
 
 // measure runs one load and notes what it did, and what agents, guards and Consul used meanwhile.
-func (p *pairing) measure(load, how string) {
-	if how == stopped {
-		unwatched(p.Cluster, p.u.nodes, func() { p.note(load, how) })
-		return
-	}
-	before, began := p.used(how == with), time.Now()
-	p.note(load, how)
+func (p *pairing) measure(load string, tended bool) {
+	before, began := p.used(tended), time.Now()
+	rate, p99 := p.run(load, loadWindow())
 	took := time.Since(began).Seconds()
-	if how == without {
-		return
+	how := ", without"
+	if tended {
+		how = ", with"
+		now := p.used(true)
+		p.r.of(load+", CPU of three agents and guards", "% of a core").add(100 * (now[0] - before[0]) / took)
+		p.r.of(load+", CPU of Consul", "% of a core").add(100 * (now[1] - before[1]) / took)
 	}
-	now := p.used(true)
-	p.r.of(load+", CPU of three agents and guards", "% of a core").add(100 * (now[0] - before[0]) / took)
-	p.r.of(load+", CPU of Consul", "% of a core").add(100 * (now[1] - before[1]) / took)
+	p.r.of(load+how, "/s").add(rate)
+	if p99 > 0 {
+		p.r.of(load+how+", 99th percentile", "ms").add(p99)
+	}
 }
 
-func (p *pairing) note(load, how string) {
-	window := loadWindow()
-	if how != without {
-		window /= 2 // each of the two; a lease must not run out meanwhile
+// turns runs one load for as long, and looks at the primary's own count of commits while agents and guards run and stand
+// still in turns.
+func (p *pairing) turns(load string) {
+	db, err := p.open(p.u.primary.MySQL)
+	require.NoError(p.t, err)
+	defer db.Close()
+	counted := "Com_commit"
+	if load == ownLoad {
+		counted = "Com_insert"
 	}
-	rate, p99 := p.run(load, window)
-	p.r.of(load+", "+how, "/s").add(rate)
-	if p99 > 0 {
-		p.r.of(load+", "+how+", 99th percentile", "ms").add(p99)
+	count := func() (v float64) {
+		var name string
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(p.t, db.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE '"+counted+"'").Scan(&name, &v))
+		return v
 	}
+	pairs := max(1, int((loadWindow()-turnsBegin)/(2*turn+renewed)))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.run(load, time.Duration(pairs)*(2*turn+renewed)+2*turnsBegin)
+	}()
+	time.Sleep(turnsBegin) // the load begins
+	inTurns(p.t, p.Cluster, pairs, count, func(with, stopped float64) {
+		require.Positive(p.t, stopped, "%s counts", counted)
+		p.r.of(load+", in turns: running", "/s").add(with)
+		p.r.of(load+", in turns: stopped", "/s").add(stopped)
+	})
+	<-ended
 }
+
+// turnsBegin is how long a load runs before it is measured in turns, and after.
+const turnsBegin = 2 * time.Second
 
 // used are the CPU seconds of agents and guards, and of Consul.
 func (p *pairing) used(tended bool) (s [2]float64) {
@@ -239,7 +249,7 @@ func (p *pairing) reckon() {
 		p.r.Ratios = append(p.r.Ratios, compare(load+", transactions with agents and guards, of those without",
 			p.r.of(load+", with", "/s").Values, p.r.of(load+", without", "/s").Values),
 			compare(load+", transactions with agents and guards, of those with both stopped, in turns",
-				p.r.of(load+", with", "/s").Values, p.r.of(load+", stopped", "/s").Values))
+				p.r.of(load+", in turns: running", "/s").Values, p.r.of(load+", in turns: stopped", "/s").Values))
 	}
 }
 
