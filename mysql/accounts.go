@@ -173,7 +173,7 @@ func (s *Server) killDumpThreads(ctx context.Context, in string, users []string)
 	return poll(ctx, op, func(ctx context.Context) (bool, error) {
 		// Killed threads still end their stream: they count until they are gone.
 		sets, err := s.control.query(ctx, op, "SELECT ID FROM performance_schema.processlist "+
-			"WHERE COMMAND LIKE 'Binlog Dump%'"+where+"; SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_clients'", args...)
+			"WHERE COMMAND LIKE 'Binlog Dump%'"+where+"; "+statusOf+"'Rpl_semi_sync_source_clients')", args...)
 		if err != nil {
 			return false, err
 		}

@@ -57,7 +57,7 @@ func (s *Server) Fence(ctx context.Context) (FenceResult, error) {
 }
 
 const fencedQuery = `SELECT @@GLOBAL.offline_mode AS offline, @@GLOBAL.super_read_only AS sro, @@GLOBAL.gtid_owned AS owned;
-SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'`
+` + waitersQuery
 
 // checkFenced waits until no commit is under way any more and reads both variables back.
 func (s *Server) checkFenced(ctx context.Context) error {
@@ -80,7 +80,7 @@ func (s *Server) checkFenced(ctx context.Context) error {
 }
 
 func (s *Server) waiters(ctx context.Context) (int, error) {
-	sets, err := s.fence.query(ctx, "count waiters", "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")
+	sets, err := s.fence.query(ctx, "count waiters", waitersQuery)
 	if err != nil {
 		return 0, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 const endWritesQuery = `SELECT @@GLOBAL.super_read_only AS sro, @@GLOBAL.gtid_owned AS owned, @@GLOBAL.gtid_executed AS executed;
-SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'`
+` + waitersQuery
 
 // Throttle makes every group of commits wait for delay before it is made durable: clients write slower, none is refused, and
 // followers catch up. 0 ends it; then as before commits wait as long as the user's own options say, if they do. It does not

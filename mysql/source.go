@@ -36,7 +36,7 @@ func (s *Server) SetSource(ctx context.Context, enabled bool, k int) error {
 const checkSourceQuery = `SELECT @@GLOBAL.rpl_semi_sync_source_enabled AS enabled,
  @@GLOBAL.rpl_semi_sync_source_timeout AS timeout, @@GLOBAL.rpl_semi_sync_source_wait_no_replica AS no_replica,
  @@GLOBAL.rpl_semi_sync_source_wait_point AS point, @@GLOBAL.rpl_semi_sync_source_wait_for_replica_count AS k;
-SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'`
+` + statusOf + `'Rpl_semi_sync_source_status')`
 
 // checkSource looks at what a commit really waits for.
 func checkSource(sets [][]row, k int) error {
