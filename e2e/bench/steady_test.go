@@ -48,16 +48,16 @@ func steady(t *testing.T, r *result) {
 // cost adds up what agents and guards use.
 func (s *stand) cost(r *result, when string) {
 	s.t.Helper()
+	d := s.WaitWhole(s.nodes)
 	defer alone(s.t, s.Cluster)()
-	nodes, primary := s.Doc().Nodes, s.Doc().Primary
 	cpu := func() (all []float64) {
-		for _, n := range nodes {
+		for _, n := range d.Nodes {
 			all = append(all, cpuSeconds(n.Pids.Agent)+cpuSeconds(n.Pids.Guard))
 		}
 		return all
 	}
 	pids := map[int]bool{}
-	for _, n := range nodes {
+	for _, n := range d.Nodes {
 		pids[n.Pids.Agent], pids[n.Pids.Guard] = true, true
 	}
 	_, port, err := net.SplitHostPort(s.Doc().Consul)
@@ -84,13 +84,13 @@ func (s *stand) cost(r *result, when string) {
 	ofPrimary := r.of(when+"CPU of agent and guard, of the primary", "% of a core")
 	routines := r.of(when+"goroutines of the agent", "")
 	mem.Target, used.Target, ofPrimary.Target = 40, 1, 1
-	for i, n := range nodes {
+	for i, n := range d.Nodes {
 		both, err := together(n.Pids.Agent, n.Pids.Guard)
 		require.NoError(s.t, err)
 		mem.add(both)
 		share := 100 * (after[i] - before[i]) / took
 		used.add(share)
-		if n.Name == primary {
+		if n.Name == d.Primary {
 			ofPrimary.add(share)
 		}
 		if v := metric(n.HTTP, "autopilot_mysql_process_goroutines"); v > 0 {
