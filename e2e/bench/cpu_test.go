@@ -26,6 +26,7 @@ import (
 // where processes share a machine, that is what a hand-over consists of.
 func shares(writers int) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
+		needsPerf(t)
 		wall := r.of("on the servers, seen from outside", "ms")
 		var all profiles
 		rec := record(t)
@@ -45,6 +46,7 @@ func shares(writers int) func(*testing.T, *result) {
 // to the first acknowledgement at a client.
 func faultShares(o harness.Options, count int, hit func(*stand, harness.Document), from func(fault) time.Time) func(*testing.T, *result) {
 	return func(t *testing.T, r *result) {
+		needsPerf(t)
 		wall := r.of("what the CPU time is of", "ms")
 		var all profiles
 		var rec *recording
@@ -101,11 +103,16 @@ type recording struct {
 	ends []*os.File // of the pipes to and from perf
 }
 
-func record(t *testing.T) *recording {
+// needsPerf skips, before anything is set up, where the scheduler cannot be recorded.
+func needsPerf(t *testing.T) {
 	t.Helper()
 	if said, err := exec.Command("perf", "record", "-q", "-e", "sched:sched_switch", "-a", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 		t.Skipf("needs perf, root, and `mount -t tracefs none /sys/kernel/tracing`: %v %s", err, bytes.TrimSpace(said))
 	}
+}
+
+func record(t *testing.T) *recording {
+	t.Helper()
 	r := &recording{t: t, file: filepath.Join(t.TempDir(), "perf.data")}
 	told, tell, err := os.Pipe()
 	require.NoError(t, err)

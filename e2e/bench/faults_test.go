@@ -94,7 +94,7 @@ func handOvers(t *testing.T, r *result, writers, count int, note func(*stand, ha
 			if part == "" {
 				part = "other standby"
 			}
-			h.pids[n.Pids.Guard], h.pids[n.Pids.Agent], h.pids[n.Pids.Mysqld] = part+": guard", part+": agent", part+": mysqld"
+			nameParts(h.pids, n, part)
 		}
 		note(s, h)
 	}
@@ -167,7 +167,12 @@ func (f *fault) parts(n harness.Node, old string) {
 	if part == "" {
 		part = "other nodes"
 	}
-	f.pids[n.Pids.Guard], f.pids[n.Pids.Agent], f.pids[n.Pids.Mysqld] = part+": guard", part+": agent", part+": mysqld"
+	nameParts(f.pids, n, part)
+}
+
+// nameParts names the processes of a node that has a part in something.
+func nameParts(pids map[int]string, n harness.Node, part string) {
+	pids[n.Pids.Guard], pids[n.Pids.Agent], pids[n.Pids.Mysqld] = part+": guard", part+": agent", part+": mysqld"
 }
 
 // repair lets a node that was frozen go on; a dead one is started again by the playground.

@@ -106,9 +106,13 @@ func (p *pairing) half(tended bool) bool {
 			return false
 		}
 		p.measure(load, tended)
-		if tended && p.quiet() {
-			p.turns(load)
+		if !tended {
+			continue
 		}
+		if !p.quiet() {
+			return false
+		}
+		p.turns(load)
 	}
 	return true
 }
