@@ -19,11 +19,12 @@ import (
 // What a node may ask of Consul in a steady minute with a lease of 3 s, blocking queries and the catalog aside. A follower
 // renews its session 120 times, which it must; a primary also proves that it holds the lock. Measured when this was
 // written: 126 and 276 without clients, and 30 more with them: every node's record then says every other second how far it is. The
-// bounds leave room for a few requests that are repeated, not for a new habit. Of its mysqld a node asks everything 120 times.
+// bounds leave room for a few requests that are repeated, not for a new habit. Of its mysqld a primary asks everything 120 times, a follower 60 times.
 const (
 	followerPerMinute = 190
 	primaryPerMinute  = 420
-	looksPerMinute    = 145
+	followerLooks     = 85
+	primaryLooks      = 145
 	steadyFor         = 20 * time.Second
 )
 
@@ -60,13 +61,13 @@ func steadyOnce(t *testing.T, c *harness.Cluster) bool {
 		return false
 	}
 	for _, n := range d.Nodes {
-		perMinute, limit := made[n.Name]/took.Minutes(), float64(followerPerMinute)
+		perMinute, limit, most := made[n.Name]/took.Minutes(), float64(followerPerMinute), float64(followerLooks)
 		if n.Name == d.Primary {
-			limit = primaryPerMinute
+			limit, most = primaryPerMinute, primaryLooks
 		}
 		looks := looked[n.Name] / took.Minutes()
 		t.Logf("%s (%s): %.0f requests to Consul and %.0f looks at mysqld a minute", n.Name, n.State, perMinute, looks)
-		require.LessOrEqual(t, looks, float64(looksPerMinute), "%s (%s)", n.Name, n.State)
+		require.LessOrEqual(t, looks, most, "%s (%s)", n.Name, n.State)
 		require.Positive(t, looks, "the counter counts")
 		require.LessOrEqual(t, perMinute, limit, "%s (%s)", n.Name, n.State)
 		require.Positive(t, perMinute, "the counter counts")

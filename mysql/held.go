@@ -22,7 +22,7 @@ type Held struct {
 
 // begunQuery are the transactions that the applier is at.
 const begunQuery = `SELECT PROCESSING_TRANSACTION AS begun FROM performance_schema.replication_applier_status_by_coordinator WHERE CHANNEL_NAME = ''
- UNION SELECT APPLYING_TRANSACTION FROM performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = ''`
+ UNION ALL SELECT APPLYING_TRANSACTION FROM performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = ''`
 
 // heldQuery asks in this order, so that what is executed in between counts as left to execute, and what has become whole in
 // between not as half.

@@ -29,6 +29,9 @@ const (
 	// calmTick is the same while all is well and nothing is to be done. A look wakes this program and mysqld, which costs both
 	// some milliseconds of CPU time on a busy machine; what a look finds, first thing, is looked at every tick then.
 	calmTick = 500 * time.Millisecond
+	// followTick is the same for a node that follows: it has no lease that a mysqld that hangs must let run out, and it is woken when
+	// the primary is gone.
+	followTick = time.Second
 	// handoverTick is the same while this node takes part in a hand-over, in which each waits for what the others notice.
 	handoverTick = 25 * time.Millisecond
 	// spareTick is the same while all that is left to do in it is to see that somebody has taken the lock.
@@ -125,9 +128,9 @@ type Agent struct {
 	noDrain     uint64
 	markerAt    time.Duration
 	openTerm    uint64
-	admits      uint64 // the term that is being opened, once its ackers are let in
-	calm        bool   // the last look found nothing to do
-	held        bool   // a failover of this node is held back, and that has been logged
+	admits      uint64        // the term that is being opened, once its ackers are let in
+	rest        time.Duration // until the next look, as the last one found nothing to do; 0: it did
+	held        bool          // a failover of this node is held back, and that has been logged
 	status      mysql.Status
 
 	confirms []roles.Confirmation
@@ -315,10 +318,20 @@ func (a *Agent) pace() time.Duration {
 		return spareTick
 	case a.consulErr == nil && (a.handing != nil || a.ready != 0 || a.chained != nil):
 		return handoverTick
-	case a.calm, a.watch.apart.Load():
+	case a.rest != 0:
+		return a.rest
+	case a.watch.apart.Load():
 		return calmTick
 	}
 	return tick
+}
+
+// restOf is how long a node in the given state does not look when all is well.
+func restOf(state roles.State) time.Duration {
+	if state == roles.Primary {
+		return calmTick
+	}
+	return followTick
 }
 
 // isCalm tells whether a look found nothing to do, and nothing that may soon be something to do.
@@ -348,7 +361,7 @@ func (a *Agent) waitsForLock(v roles.View) bool {
 
 // turn observes, decides, and acts once. again is true when something changed that may call for the next thing at once.
 func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
-	a.calm = false
+	a.rest = 0
 	again, end = a.settle(ctx)
 	if end != nil {
 		return false, end
@@ -383,7 +396,9 @@ func (a *Agent) turn(ctx context.Context) (again bool, end *ending) {
 	a.rotate(ctx, f)
 	a.rememberWaiting(f, d.Why)
 	again = a.watch.listen(a.waitsForLock(f.View), a.machine.State() == roles.Replica && roles.LeavesToAckers(f)) || again
-	a.calm = !again && isCalm(a.machine.State(), f, d)
+	if state := a.machine.State(); !again && isCalm(state, f, d) {
+		a.rest = restOf(state)
+	}
 	if a.stop.Load() {
 		return again, a.stopped(ctx, f)
 	}

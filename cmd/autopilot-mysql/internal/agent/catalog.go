@@ -130,7 +130,7 @@ func same(a, b *election.Service) bool {
 
 // run keeps the catalog in step until ctx ends, and then removes the entry.
 func (c *catalog) run(ctx context.Context) {
-	t := time.NewTicker(c.params.I)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	var have *election.Service
 	for {
@@ -140,16 +140,29 @@ func (c *catalog) run(ctx context.Context) {
 			have, c.left = c.left, nil
 		}
 		c.mu.Unlock()
-		have = c.reconcile(ctx, have, want)
+		var err error
+		have, err = c.reconcile(ctx, have, want)
+		if err != nil {
+			c.log.Debug("keep the entry in the catalog", "err", err)
+		}
 		c.answered(have)
+		t.Reset(c.next(err))
 		select {
 		case <-ctx.Done():
-			c.reconcile(context.WithoutCancel(ctx), have, nil)
+			_, _ = c.reconcile(context.WithoutCancel(ctx), have, nil) // else its check runs out
 			return
 		case <-c.kick:
 		case <-t.C:
 		}
 	}
+}
+
+// next is how soon to tell Consul again: three times within the time of its check as long as it takes what it is told.
+func (c *catalog) next(err error) time.Duration {
+	if err != nil {
+		return c.params.I
+	}
+	return max(c.params.C/3, c.params.I)
 }
 
 // answered tells who waits.
@@ -160,44 +173,39 @@ func (c *catalog) answered(have *election.Service) {
 	c.done.ring()
 }
 
-// reconcile returns what is registered afterwards.
-func (c *catalog) reconcile(ctx context.Context, have, want *election.Service) *election.Service {
+// reconcile returns what is registered afterwards, also with an error.
+func (c *catalog) reconcile(ctx context.Context, have, want *election.Service) (*election.Service, error) {
 	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 	defer cancel()
 	if have != nil && want != nil && have.ID != want.ID && want.Name != c.set.Service {
 		// Clients wait for the primary; that it is found as a reader for a moment longer harms nobody.
 		if err := c.services.Register(ctx, *want); err != nil {
-			c.log.Debug("register service", "id", want.ID, "err", err)
-			return have
+			return have, err
 		}
-		if err := c.services.Deregister(ctx, have.ID); err != nil {
-			c.log.Debug("deregister service", "id", have.ID, "err", err)
+		err := c.services.Deregister(ctx, have.ID)
+		if err != nil {
 			c.found(have) // its check runs out, and it is removed when this node is no primary any more
 		}
-		return want // what must never be left behind
+		return want, err // what must never be left behind
 	}
 	if have != nil && (want == nil || have.ID != want.ID) {
 		if err := c.services.Deregister(ctx, have.ID); err != nil {
-			c.log.Debug("deregister service", "id", have.ID, "err", err)
-			return have
+			return have, err
 		}
 		have = nil
 	}
 	switch {
 	case want == nil:
-		return nil
+		return nil, nil
 	case have == nil || !same(have, want):
 		if err := c.services.Register(ctx, *want); err != nil {
-			c.log.Debug("register service", "id", want.ID, "err", err)
-			return have
+			return have, err
 		}
-	default:
-		if err := c.services.Pass(ctx, want.ID, want.Meta["state"]); err != nil {
-			c.log.Debug("pass service check", "id", want.ID, "err", err)
-			if errors.Is(err, election.ErrRefused) { // registered by a previous agent, not by this one
-				return nil
-			}
-		}
+		return want, nil
 	}
-	return want
+	err := c.services.Pass(ctx, want.ID, want.Meta["state"])
+	if errors.Is(err, election.ErrRefused) { // registered by a previous agent, not by this one
+		return nil, err
+	}
+	return want, err
 }

@@ -67,21 +67,53 @@ func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T)
 	c := catalogOfN1(t, r)
 	reader, primary := c.entry("mysql", "standby"), c.primary()
 
-	have := c.reconcile(t.Context(), nil, reader)
-	have = c.reconcile(t.Context(), have, primary)
+	have, err := c.reconcile(t.Context(), nil, reader)
+	require.NoError(t, err)
+	have, err = c.reconcile(t.Context(), have, primary)
+	require.NoError(t, err)
 	require.Equal(t, []string{"register mysql-main-n1", "register mysql-primary-main-n1", "deregister mysql-main-n1"}, r.asked)
 	r.asked = nil
-	have = c.reconcile(t.Context(), have, reader)
+	have, err = c.reconcile(t.Context(), have, reader)
+	require.NoError(t, err)
 	require.Equal(t, []string{"deregister mysql-primary-main-n1", "register mysql-main-n1"}, r.asked)
 
 	r.fails = "deregister" // what stays behind is the reader's entry, never the primary's
-	have = c.reconcile(t.Context(), have, primary)
+	have, err = c.reconcile(t.Context(), have, primary)
+	require.Error(t, err)
 	require.Equal(t, primary.ID, have.ID)
 	r.fails = ""
-	have = c.reconcile(t.Context(), have, nil)
+	have, err = c.reconcile(t.Context(), have, nil)
+	require.NoError(t, err)
 	require.Nil(t, have)
 	require.Equal(t, []string{"mysql-main-n1"}, r.entries)
 	require.Equal(t, reader.ID, c.left.ID, "to be removed next")
+}
+
+// Consul writes a file for every sign of life that it takes: it gets no more of them than its check needs, and sooner one after one that
+// it did not take.
+func TestCatalog_signs_of_life(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &register{}
+		c := catalogOfN1(t, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.run(ctx)
+		c.want(c.primary())
+		synctest.Wait()
+		within := func(long time.Duration) int {
+			r.asked = nil
+			time.Sleep(long)
+			synctest.Wait()
+			return len(r.asked)
+		}
+		require.Equal(t, 3, within(c.params.C))
+		r.fails = "pass"
+		require.Equal(t, 1, within(c.params.C/3))
+		require.Equal(t, 2, within(2*c.params.I))
+		r.fails = ""
+		require.Equal(t, 1, within(c.params.I), "once more at once")
+		require.Equal(t, 1, within(c.params.C/3), "and then as before")
+	})
 }
 
 // slowRegister answers when it may.

@@ -59,7 +59,10 @@ func TestWhoIsCalm(t *testing.T) {
 func TestPace(t *testing.T) {
 	a := &Agent{watch: &watch{}}
 	pace := func(calm bool, v roles.View) time.Duration {
-		a.calm = calm
+		a.rest = 0
+		if calm {
+			a.rest = restOf(roles.Primary)
+		}
 		a.watch.spare.Store(a.waitsForLock(v))
 		return a.pace()
 	}
@@ -69,6 +72,8 @@ func TestPace(t *testing.T) {
 	}
 	require.Equal(t, tick, pace(false, seen(nil)))
 	require.Equal(t, calmTick, pace(true, seen(nil)))
+	require.Less(t, restOf(roles.Primary), restOf(roles.Standby), "the lease runs out while mysqld hangs: that is to be seen soon")
+	require.Equal(t, followTick, restOf(roles.Replica))
 	a.watch.apart.Store(true)
 	require.Equal(t, calmTick, pace(false, seen(nil)), "it leaves an election to others")
 	a.watch.apart.Store(false)

@@ -226,6 +226,7 @@ func (a *Agent) dismiss(ctx context.Context, s roles.Step, f roles.Facts) error 
 	}
 	if n, ok := f.View.Living(r.Node); !ok || !n.Alive() || n.Inc == s.Node { // a newer incarnation keeps its account
 		user := a.creds.Node(r.Node)
+		defer a.accounts.forget()
 		for _, do := range []func() error{
 			func() error { return a.srv.LockAccounts(ctx, []string{user}) },
 			func() error { return a.srv.KillDumpThreads(ctx, []string{user}) },

@@ -122,6 +122,7 @@ func (a *Agent) performPrimary(ctx context.Context, s roles.Step, f roles.Facts)
 		a.accounts.note(user, true)
 		return a.srv.KillDumpThreads(ctx, []string{user})
 	case roles.LockAll:
+		defer a.accounts.forget()
 		return a.lockEverybody(ctx, true)
 	case roles.SetK:
 		return a.srv.SetSource(ctx, s.K > 0, s.K)

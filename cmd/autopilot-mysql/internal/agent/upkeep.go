@@ -18,6 +18,9 @@ const (
 	// accountsLimit is longer than mysqld's own lock_wait_timeout of 1 s, so that a list that waits behind a lock ends in an
 	// answer and not in a lost connection: logging in again may hang as well.
 	accountsLimit = 1500 * time.Millisecond
+	// accountsEvery is how old the list may be while this agent has changed nothing in it: what an administrator does to a replication
+	// account by hand is seen within that time.
+	accountsEvery = 2 * time.Second
 	// notesEvery is how often a primary writes down which events a user disabled; notesLimit bounds it.
 	notesEvery = 15 * time.Second
 	notesLimit = 10 * time.Second
@@ -31,7 +34,9 @@ const (
 type accounts struct {
 	locked map[string]bool // nil: not known yet
 	run    chan accountsAnswer
-	dirty  bool // something was changed while a look was under way: its answer may be older
+	dirty  bool      // something was changed since the last look was begun: its answer may be older
+	at     time.Time // when the look was begun that locked is from
+	begun  time.Time // when the last look was begun
 }
 
 type accountsAnswer struct {
@@ -39,8 +44,12 @@ type accountsAnswer struct {
 	err    error
 }
 
-// look gives the newest list; nil, with the reason, before the first answer.
+// look gives the newest list, which is read again when it is accountsEvery old or was changed; nil, with the reason, before the first
+// answer.
 func (c *accounts) look(ctx context.Context, srv *mysql.Server) (map[string]bool, error) {
+	if c.locked != nil && c.run == nil && !c.dirty && time.Since(c.at) < accountsEvery {
+		return maps.Clone(c.locked), nil
+	}
 	err := errors.New("list replication accounts: no answer yet")
 	for range 2 { // the second time for a list that was asked for before the last change
 		if c.run == nil {
@@ -52,7 +61,7 @@ func (c *accounts) look(ctx context.Context, srv *mysql.Server) (map[string]bool
 			t.Stop()
 			c.run = nil
 			if err = got.err; err == nil && !c.dirty {
-				c.locked = got.locked
+				c.locked, c.at = got.locked, c.begun
 			}
 		case <-t.C:
 		}
@@ -65,7 +74,7 @@ func (c *accounts) look(ctx context.Context, srv *mysql.Server) (map[string]bool
 
 func (c *accounts) begin(ctx context.Context, srv *mysql.Server) {
 	run := make(chan accountsAnswer, 1)
-	c.run, c.dirty = run, false
+	c.run, c.dirty, c.begun = run, false, time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), accountsLimit)
 	go func() {
 		defer cancel()
@@ -82,7 +91,7 @@ func (c *accounts) note(user string, locked bool) {
 	}
 }
 
-// forget is for a server that begins to lead: everybody has just been locked out.
+// forget is for what changes more than one account, or which there are.
 func (c *accounts) forget() { c.locked, c.dirty = nil, true }
 
 // notes writes down, beside the loop, which events a user disabled at the primary: on a replica a disabled event looks like

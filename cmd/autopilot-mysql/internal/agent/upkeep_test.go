@@ -31,6 +31,18 @@ func accountsLocked(t *testing.T, lab *trapLab) {
 		require.NoError(t, p.ctx().Err(), "%v", err)
 	}
 	require.Equal(t, map[string]bool{user: false}, known)
+	for last := c.begun; time.Since(c.at) < accountsEvery; time.Sleep(accountsEvery / 20) { // turns of the loop
+		known, err = c.look(p.ctx(), p.srv)
+		require.NoError(t, err)
+		require.Equal(t, map[string]bool{user: false}, known)
+		if time.Since(last) < accountsEvery {
+			require.Equal(t, last, c.begun, "what nobody has changed is not read on every turn")
+		}
+	}
+	before := c.begun
+	_, err = c.look(p.ctx(), p.srv)
+	require.NoError(t, err)
+	require.True(t, c.begun.After(before), "but now and then")
 
 	conn, err := p.db(trapCreds.Admin(), trapCreds.Password).Conn(p.ctx())
 	require.NoError(t, err)

@@ -193,6 +193,19 @@ func TestNoDescriptorLeaksToMysqld(t *testing.T) {
 	require.Equal(t, strconv.Itoa(r.pid(`1 born (\d+)`)), statField(r.pid(`1 born (\d+)`), 2))
 }
 
+// TestOnlyTheAgentMayBeWokenLate: the threads of mysqld keep the kernel's own slack.
+func TestOnlyTheAgentMayBeWokenLate(t *testing.T) {
+	r := launch(t, limit, "connect\n"+patient+"feed 1h\nhang")
+	slack := func(pid int) string {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/timerslack_ns", pid))
+		require.NoError(t, err)
+		return strings.TrimSpace(string(b))
+	}
+	mysqld := r.pid(`1 started (\d+) err=<nil>`)
+	require.Equal(t, strconv.FormatInt(agentSlack.Nanoseconds(), 10), slack(r.pid(`1 born (\d+)`)))
+	require.Equal(t, slack(os.Getpid()), slack(mysqld))
+}
+
 func TestMysqldRunsAsTheUserAsked(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
