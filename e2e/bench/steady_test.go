@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,14 +30,30 @@ func steady(t *testing.T, r *result) {
 	ratio := r.of("throughput with agents and guards, of that without", "%")
 	ratio.Target, ratio.AtLeast = 99, true
 	with, without := r.of("commits with agents and guards", "/s"), r.of("commits without", "/s")
+	users, taken := []string{"Consul", "agents and guards"}, map[string][2]*series{}
+	for _, of := range users {
+		taken[of] = [2]*series{r.of("in turns: CPU of "+of+", running", "% of a core"), r.of("in turns: CPU of "+of+", stopped", "% of a core")}
+	}
 	end := alone(t, s.Cluster)
 	defer end()
-	acked := func() float64 { n, _ := s.fleet.count(); return float64(n) }
-	inTurns(t, s.Cluster, rounds(100), acked, func(a, b float64) {
-		with.add(a)
-		without.add(b)
-		ratio.add(100 * a / b)
-		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a, b, 100*a/b)
+	nodes, consul := s.Doc().Nodes, s.ConsulPid()
+	count := func() []float64 {
+		acked, _ := s.fleet.count()
+		own := 0.0
+		for _, n := range nodes {
+			own += ran(n.Pids.Agent) + ran(n.Pids.Guard)
+		}
+		return []float64{float64(acked), ran(consul), own}
+	}
+	inTurns(t, s.Cluster, rounds(100), count, func(a, b []float64) {
+		with.add(a[0])
+		without.add(b[0])
+		ratio.add(100 * a[0] / b[0])
+		for i, of := range users {
+			taken[of][0].add(100 * a[i+1])
+			taken[of][1].add(100 * b[i+1])
+		}
+		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a[0], b[0], 100*a[0]/b[0])
 	})
 	end()
 	r.Ratios = append(r.Ratios, compare("writes acknowledged, with agents and guards running, of those with both stopped, in turns", with.Values, without.Values))
@@ -100,6 +117,22 @@ func (s *stand) cost(r *result, when string) {
 	if n := consulRequests(s.Consul(http.MethodGet, "/v1/agent/metrics", nil)); n > 0 {
 		r.of(when+"requests to Consul by the whole cluster", "/s").add(n)
 	}
+}
+
+// ran is how many seconds a process's living threads have had a CPU, to the nanosecond: for spans of time in which it gets a few ticks.
+func ran(pid int) (sum float64) {
+	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, file := range all {
+		sum += onCPU(file)
+	}
+	return sum
+}
+
+func onCPU(schedstat string) float64 {
+	b, _ := os.ReadFile(schedstat)
+	first, _, _ := strings.Cut(string(b), " ")
+	ns, _ := strconv.ParseFloat(first, 64)
+	return ns / 1e9
 }
 
 const ticksPerSecond = 100 // USER_HZ of Linux

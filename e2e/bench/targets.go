@@ -15,6 +15,8 @@ var targets = []struct {
 }{
 	{"whole node killed, lease 3 s, three nodes", "median ≤ 3.4 s", []measured{{"node-killed", "at clients through discovery"}}},
 	{"the same, nine nodes", "median ≤ 3.4 s", []measured{{"node-killed-9", "at clients through discovery"}}},
+	{"the same, five nodes", "median ≤ 3.4 s", []measured{{"node-killed-5", "at clients through discovery"}}},
+	{"the same, lease 10 s", "median ≤ 10.4 s", []measured{{"node-killed-lease-10s", "at clients through discovery"}}},
 	{"the same, lease 1 s", "median ≤ 1.4 s", []measured{{"node-killed-lease-1s", "at clients through discovery"}}},
 	{"node frozen, resumed after the failover", "median ≤ 3.4 s", []measured{{"node-frozen", "at clients through discovery"}}},
 	{"node cut off from everything, or from Consul only", "median ≤ 3.4 s", []measured{

@@ -183,10 +183,10 @@ func (p *pairing) turns(load string) {
 		p.run(load, time.Duration(pairs)*(2*turn+renewed)+2*turnsBegin)
 	}()
 	time.Sleep(turnsBegin) // the load begins
-	inTurns(p.t, p.Cluster, pairs, count, func(with, stopped float64) {
-		require.Positive(p.t, stopped, "%s counts", counted)
-		p.r.of(load+", in turns: running", "/s").add(with)
-		p.r.of(load+", in turns: stopped", "/s").add(stopped)
+	inTurns(p.t, p.Cluster, pairs, func() []float64 { return []float64{count()} }, func(with, stopped []float64) {
+		require.Positive(p.t, stopped[0], "%s counts", counted)
+		p.r.of(load+", in turns: running", "/s").add(with[0])
+		p.r.of(load+", in turns: stopped", "/s").add(stopped[0])
 	})
 	<-ended
 }

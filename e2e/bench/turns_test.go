@@ -18,26 +18,29 @@ const (
 	renewed = time.Second
 )
 
-// inTurns measures a rate in pairs, moments apart, at the very same servers under the very same clients: once with agents
+// inTurns measures rates in pairs, moments apart, at the very same servers under the very same clients: once with agents
 // and guards running, once with all of them stopped. What is left then is semi-synchronous replication by itself. count is
-// what the rate is of. It demands that nobody was deposed for it.
-func inTurns(t testing.TB, c *harness.Cluster, pairs int, count func() float64, note func(with, without float64)) {
+// what the rates are of. It demands that nobody was deposed for it.
+func inTurns(t testing.TB, c *harness.Cluster, pairs int, count func() []float64, note func(with, without []float64)) {
 	t.Helper()
 	nodes, before := c.Doc().Nodes, c.Keys()["leader"].Index
-	rate := func() float64 {
+	rates := func() (all []float64) {
 		was, began := count(), time.Now()
 		time.Sleep(turn) // what is measured
-		return (count() - was) / time.Since(began).Seconds()
+		for i, v := range count() {
+			all = append(all, (v-was[i])/time.Since(began).Seconds())
+		}
+		return all
 	}
 	for i := range pairs {
-		var a, b float64
-		stopped := func() { unwatched(c, nodes, func() { b = rate() }) }
+		var a, b []float64
+		stopped := func() { unwatched(c, nodes, func() { b = rates() }) }
 		if i%2 == 0 {
-			a = rate()
+			a = rates()
 			stopped()
 		} else {
 			stopped()
-			a = rate()
+			a = rates()
 		}
 		note(a, b)
 	}
