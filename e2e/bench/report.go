@@ -39,6 +39,32 @@ func report(dir string, names []string) error {
 	return os.WriteFile(filepath.Join(dir, "README.md"), []byte(b.String()), 0o644)
 }
 
+// machines tells on which each was measured, as far as they can be told apart: numbers of different ones do not compare.
+func machines(all []result) string {
+	type key struct {
+		cpu, memory, kernel string
+		cores               int
+	}
+	var order []key
+	on, is := map[key][]string{}, map[key]machine{}
+	for _, r := range all {
+		k := key{r.Machine.CPU, r.Machine.Memory, r.Machine.Kernel, r.Machine.Cores}
+		if len(on[k]) == 0 {
+			order, is[k] = append(order, k), r.Machine
+		}
+		on[k] = append(on[k], r.Name)
+	}
+	if len(order) == 1 {
+		return fmt.Sprintf("\nMachine: %s.\n", is[order[0]])
+	}
+	var b strings.Builder
+	b.WriteString("\nMeasured on different machines; compare only what was measured on the same one:\n\n")
+	for _, k := range order {
+		fmt.Fprintf(&b, "- %s: %s\n", is[k], strings.Join(on[k], ", "))
+	}
+	return b.String()
+}
+
 // digest writes the short table for readers who are in a hurry: what has a target, and what peers do under the same fault.
 func digest(path, dir string, names []string, guide *grid) error {
 	all := results(dir, names)
@@ -69,9 +95,7 @@ func digest(path, dir string, names []string, guide *grid) error {
 	for _, r := range all {
 		fmt.Fprintf(&b, "- %s (%s, commit %s): %s\n", r.Name, r.At.Format("2006-01-02 15:04 MST"), r.Commit, r.Foreign)
 	}
-	if len(all) > 0 {
-		fmt.Fprintf(&b, "\nMachine: %s.\n", all[0].Machine)
-	}
+	b.WriteString(machines(all))
 	b.WriteString("\n## Running them\n\nOne at a time, on a machine with nothing else to do. Settings are environment variables, `BENCH_ROUNDS=3 make bench NAME=restarts`; " +
 		"`BENCH_DIR=somewhere` leaves the results there and these pages as they are. The writers stop between rounds until every replica has applied everything; a cluster that is not " +
 		"whole again within some minutes ends its scenario with the rounds it has, and the report says so. A switchover or failover of ours begins under writers that have been at it for two seconds. " +

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -52,6 +53,16 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+}
+
+func TestMachines_are_told_apart(t *testing.T) {
+	one, two := machine{CPU: "X", Cores: 2, Kernel: "6.1", Disk: "0.7 ms"}, machine{CPU: "X", Cores: 2, Kernel: "6.2"}
+	again := one
+	again.Disk, again.Speed = "0.8 ms", "90 ms" // measured every time
+	all := []result{{Name: "a", Machine: one}, {Name: "b", Machine: again}}
+	require.Equal(t, fmt.Sprintf("\nMachine: %s.\n", one), machines(all))
+	text := machines(append(all, result{Name: "c", Machine: two}))
+	require.Contains(t, text, fmt.Sprintf("\n- %s: a, b\n- %s: c\n", one, two))
 }
 
 func TestLongest_tells_discovery_from_the_servers(t *testing.T) {

@@ -1,12 +1,15 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,6 +53,7 @@ type machine struct {
 	Cores  int    `json:"cores"`
 	Memory string `json:"memory"`
 	Kernel string `json:"kernel"`
+	Speed  string `json:"speed,omitempty"`
 	Disk   string `json:"disk"`
 	MySQL  string `json:"mysql"`
 	Consul string `json:"consul"`
@@ -60,6 +64,7 @@ func describe(mysqld, consul string) machine {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(b))
 	}
+	m.Speed = fmt.Sprintf("sorting a million numbers: %.0f ms median", sortCost())
 	m.Disk = fmt.Sprintf("write + fsync + rename + fsync of the directory: %.2f ms median", syncCost())
 	m.MySQL, m.Consul = firstLine(mysqld, "--no-defaults", "--version"), firstLine(consul, "version")
 	if i := strings.Index(m.MySQL, "Ver "); i >= 0 {
@@ -69,7 +74,25 @@ func describe(mysqld, consul string) machine {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s, %d cores, %s memory, Linux %s; %s; MySQL %s; %s", m.CPU, m.Cores, m.Memory, m.Kernel, m.Disk, m.MySQL, m.Consul)
+	return fmt.Sprintf("%s, %d cores, %s memory, Linux %s; %s; %s; MySQL %s; %s", m.CPU, m.Cores, m.Memory, m.Kernel, cmp.Or(m.Speed, "its speed was not measured"), m.Disk, m.MySQL, m.Consul)
+}
+
+// sortCost tells fast machines from slow ones whose processors have the same name: the median of sorting the same million numbers, in
+// milliseconds.
+func sortCost() float64 {
+	const numbers, times = 1_000_000, 5
+	s := series{}
+	for range times {
+		r := rand.New(rand.NewPCG(1, 2)) // always the same
+		all := make([]uint64, numbers)
+		for i := range all {
+			all[i] = r.Uint64()
+		}
+		began := time.Now()
+		slices.Sort(all)
+		s.took(time.Since(began))
+	}
+	return s.median()
 }
 
 // field is the first value of a key in one of the kernel's lists.

@@ -12,8 +12,13 @@ import (
 	"github.com/autopilot-mysql/autopilot-mysql/roles"
 )
 
-// catalogTimeout bounds one request about a registration.
-const catalogTimeout = time.Second
+const (
+	// catalogTimeout bounds one request about a registration.
+	catalogTimeout = time.Second
+	// catalogEvery is the longest time between two signs of life of an entry: an agent of Consul that was started without its data
+	// shows the entry again after as long.
+	catalogEvery = time.Second
+)
 
 // catalog keeps this node's entry in Consul's service catalog as wanted: the primary as <service>-primary, a reader as
 // <service>, anything else not at all. It has its own goroutine: nothing waits for it but, for a moment, the end of the writes.
@@ -157,12 +162,13 @@ func (c *catalog) run(ctx context.Context) {
 	}
 }
 
-// next is how soon to tell Consul again: three times within the time of its check as long as it takes what it is told.
+// next is how soon to tell Consul again: three times within the time of its check as long as it takes what it is told, but every
+// catalogEvery at least.
 func (c *catalog) next(err error) time.Duration {
 	if err != nil {
 		return c.params.I
 	}
-	return max(c.params.C/3, c.params.I)
+	return max(c.params.I, min(c.params.C/3, catalogEvery))
 }
 
 // answered tells who waits.

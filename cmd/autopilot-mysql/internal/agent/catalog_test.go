@@ -113,6 +113,9 @@ func TestCatalog_signs_of_life(t *testing.T) {
 		r.fails = ""
 		require.Equal(t, 1, within(c.params.I), "once more at once")
 		require.Equal(t, 1, within(c.params.C/3), "and then as before")
+		c.params, _ = election.ParamsFor(election.MaxLease)
+		synctest.Wait()
+		require.Equal(t, 10, within(10*catalogEvery), "a long lease does not leave clients without an entry that Consul has forgotten")
 	})
 }
 
