@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,34 +90,51 @@ func TestCatalog_the_primary_is_registered_first_and_removed_first(t *testing.T)
 	require.Equal(t, reader.ID, c.left.ID, "to be removed next")
 }
 
+// pulse counts signs of life. It is safe for concurrent use.
+type pulse struct {
+	register
+	count  atomic.Int64
+	misses atomic.Bool
+}
+
+func (p *pulse) Pass(context.Context, string, string) error {
+	p.count.Add(1)
+	if p.misses.Load() {
+		return errors.New("no")
+	}
+	return nil
+}
+
 // Consul writes a file for every sign of life that it takes: it gets no more of them than its check needs, and sooner one after one that
 // it did not take.
 func TestCatalog_signs_of_life(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &register{}
+		r := &pulse{}
 		c := catalogOfN1(t, r)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go c.run(ctx)
 		c.want(c.primary())
 		synctest.Wait()
-		within := func(long time.Duration) int {
-			r.asked = nil
+		within := func(long time.Duration) int64 {
+			r.count.Store(0)
 			time.Sleep(long)
 			synctest.Wait()
-			return len(r.asked)
+			return r.count.Load()
 		}
-		require.Equal(t, 3, within(c.params.C))
-		r.fails = "pass"
-		require.Equal(t, 1, within(c.params.C/3))
-		require.Equal(t, 2, within(2*c.params.I))
-		r.fails = ""
-		require.Equal(t, 1, within(c.params.I), "once more at once")
-		require.Equal(t, 1, within(c.params.C/3), "and then as before")
-		c.params, _ = election.ParamsFor(election.MaxLease)
-		synctest.Wait()
-		require.Equal(t, 10, within(10*catalogEvery), "a long lease does not leave clients without an entry that Consul has forgotten")
+		require.EqualValues(t, 3, within(c.params.C))
+		r.misses.Store(true)
+		require.EqualValues(t, 1, within(c.params.C/3))
+		require.EqualValues(t, 2, within(2*c.params.I))
+		r.misses.Store(false)
+		require.EqualValues(t, 1, within(c.params.I), "once more at once")
+		require.EqualValues(t, 1, within(c.params.C/3), "and then as before")
 	})
+	c := catalogOfN1(t, &register{})
+	var err error
+	c.params, err = election.ParamsFor(election.MaxLease)
+	require.NoError(t, err)
+	require.Equal(t, catalogEvery, c.next(nil), "a long lease does not leave clients for long without an entry that Consul has forgotten")
 }
 
 // slowRegister answers when it may.
