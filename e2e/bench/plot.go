@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"math"
@@ -12,16 +13,34 @@ const (
 	plotLeft, plotWidth, plotRow, plotTop = 330, 520, 24, 34
 )
 
-// plot draws every value of the series in milliseconds as a dot on a logarithmic axis, with the median as a bar and the
+// plotted is the unit whose series are drawn: milliseconds where there are any, and otherwise what most series have.
+func plotted(r result) (unit string) {
+	count := map[string]int{}
+	for _, s := range r.Series {
+		if len(s.Values) == 0 {
+			continue
+		}
+		if s.Unit == "ms" {
+			return s.Unit
+		}
+		if count[s.Unit]++; count[s.Unit] > count[unit] {
+			unit = s.Unit
+		}
+	}
+	return unit
+}
+
+// plot draws every value of the series in one unit as a dot on a logarithmic axis, with the median as a bar and the
 // target as a dashed line; samples over time are lines.
 func plot(r result) string {
 	if r.Every > 0 {
 		return plotTime(r)
 	}
 	var rows []*series
+	unit := plotted(r)
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, s := range r.Series {
-		if s.Unit != "ms" || len(s.Values) == 0 {
+		if s.Unit != unit || len(s.Values) == 0 {
 			continue
 		}
 		rows = append(rows, s)
@@ -34,7 +53,7 @@ func plot(r result) string {
 	var b strings.Builder
 	height := plotTop + plotRow*len(rows) + 30
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", plotLeft+plotWidth+40, height)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="18" font-weight="bold">%s</text>`+"\n", html.EscapeString(r.Name+": milliseconds, each run a dot, the median a bar"))
+	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="18" font-weight="bold">%s</text>`+"\n", html.EscapeString(r.Name+": "+cmp.Or(map[string]string{"ms": "milliseconds"}[unit], unit)+", each run a dot, the median a bar"))
 	if len(rows) == 0 {
 		return b.String() + "</svg>\n"
 	}

@@ -55,6 +55,17 @@ func TestReport_says_median_spread_and_target(t *testing.T) {
 	}
 }
 
+func TestPlot_is_never_empty(t *testing.T) {
+	r := result{Name: "a"}
+	r.of("took", "s").add(3)
+	r.of("CPU of one", "% of a core").add(1)
+	r.of("CPU of another", "% of a core").add(2)
+	require.Equal(t, 2, strings.Count(plot(r), "<circle"), "what most series have")
+	require.Contains(t, plot(r), "a: % of a core, each run a dot")
+	r.of("gap", "ms").add(20)
+	require.Equal(t, 1, strings.Count(plot(r), "<circle"), "milliseconds, if there are any")
+}
+
 func TestMachines_are_told_apart(t *testing.T) {
 	one, two := machine{CPU: "X", Cores: 2, Kernel: "6.1", Disk: "0.7 ms"}, machine{CPU: "X", Cores: 2, Kernel: "6.2"}
 	again := one
