@@ -30,9 +30,10 @@ func steady(t *testing.T, r *result) {
 	ratio := r.of("throughput with agents and guards, of that without", "%")
 	ratio.Target, ratio.AtLeast = 99, true
 	with, without := r.of("commits with agents and guards", "/s"), r.of("commits without", "/s")
-	users, taken := []string{"Consul", "agents and guards"}, map[string][2]*series{}
-	for _, of := range users {
-		taken[of] = [2]*series{r.of("in turns: CPU of "+of+", running", "% of a core"), r.of("in turns: CPU of "+of+", stopped", "% of a core")}
+	var running, stopped []*series // of what count counts besides
+	for _, of := range []string{"Consul", "agents and guards"} {
+		running = append(running, r.of("in turns: CPU of "+of+", running", "% of a core"))
+		stopped = append(stopped, r.of("in turns: CPU of "+of+", stopped", "% of a core"))
 	}
 	end := alone(t, s.Cluster)
 	defer end()
@@ -49,9 +50,9 @@ func steady(t *testing.T, r *result) {
 		with.add(a[0])
 		without.add(b[0])
 		ratio.add(100 * a[0] / b[0])
-		for i, of := range users {
-			taken[of][0].add(100 * a[i+1])
-			taken[of][1].add(100 * b[i+1])
+		for i := range running {
+			running[i].add(100 * a[i+1])
+			stopped[i].add(100 * b[i+1])
 		}
 		t.Logf("with %.0f/s, without %.0f/s, %.1f %%", a[0], b[0], 100*a[0]/b[0])
 	})
@@ -123,16 +124,12 @@ func (s *stand) cost(r *result, when string) {
 func ran(pid int) (sum float64) {
 	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, file := range all {
-		sum += onCPU(file)
+		b, _ := os.ReadFile(file)
+		first, _, _ := strings.Cut(string(b), " ")
+		ns, _ := strconv.ParseFloat(first, 64)
+		sum += ns / 1e9
 	}
 	return sum
-}
-
-func onCPU(schedstat string) float64 {
-	b, _ := os.ReadFile(schedstat)
-	first, _, _ := strings.Cut(string(b), " ")
-	ns, _ := strconv.ParseFloat(first, 64)
-	return ns / 1e9
 }
 
 const ticksPerSecond = 100 // USER_HZ of Linux

@@ -27,8 +27,9 @@ func inTurns(t testing.TB, c *harness.Cluster, pairs int, count func() []float64
 	rates := func() (all []float64) {
 		was, began := count(), time.Now()
 		time.Sleep(turn) // what is measured
-		for i, v := range count() {
-			all = append(all, (v-was[i])/time.Since(began).Seconds())
+		now, took := count(), time.Since(began).Seconds()
+		for i, v := range now {
+			all = append(all, (v-was[i])/took)
 		}
 		return all
 	}

@@ -93,9 +93,8 @@ func newAgent(u *url.URL, t *tls.Config, token *tokenSource, timeout time.Durati
 		// broken link would be used again and again. No proxy either: it would answer in place of Consul.
 		ForceAttemptHTTP2: false,
 		Proxy:             nil,
-		// Asked to, Consul packs every answer of more than 1400 bytes. An answer with all records of a cluster is some KiB, everybody who
-		// waits for changes gets one for each, and packing it takes Consul longer than all else about it: in a failover that is time
-		// without a primary.
+		// Asked to, Consul packs every answer of more than 1400 bytes. An answer with all records of a cluster is some KiB, and everybody
+		// who waits for changes gets one for each: packing and unpacking them is CPU time in the middle of a failover.
 		DisableCompression: true,
 	}
 	client, err := api.NewClient(&api.Config{
